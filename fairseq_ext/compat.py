@@ -1,0 +1,159 @@
+"""What fairseq needs to run on current numpy and torch, and to survive a kill. Nothing else is patched.
+
+Each item is checked before it is applied and has a test that fails on stock fairseq:
+
+1. ``numpy.compat`` is gone in numpy 2, but fairseq's token-block and language-pair datasets ask for ``np.compat.long``.
+2. ``torch.load`` refuses, when training resumes, the classes that fairseq puts into a checkpoint (``argparse.Namespace``) and
+   those that rank 0 sends to the other ranks (omegaconf's containers). They are allowed by name; safe loading stays on.
+3. ``checkpoint_last.pt`` is copied over in place: a kill during the copy leaves a broken file. The copy is made under a
+   temporary name and renamed.
+4. A ``checkpoint_last.pt`` that is broken nevertheless (written by stock fairseq) is replaced, on resume, by the newest whole
+   checkpoint beside it.
+"""
+
+import argparse
+import collections
+import functools
+import logging
+import os
+import shutil
+import typing
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import omegaconf
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from . import failpoints
+from .errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SAFE_GLOBALS = (
+    argparse.Namespace,
+    omegaconf.DictConfig,
+    omegaconf.ListConfig,
+    omegaconf.base.ContainerMetadata,
+    omegaconf.base.Metadata,
+    omegaconf.nodes.AnyNode,
+    collections.defaultdict,
+    collections.OrderedDict,
+    typing.Any,
+    dict,
+    list,
+    int,
+)
+
+
+def apply() -> None:
+    """Apply every item; calling it again changes nothing."""
+    name_numpy_compat()
+    torch.serialization.add_safe_globals(list(SAFE_GLOBALS))
+    harden_checkpoints()
+
+
+def name_numpy_compat() -> None:
+    """Give ``numpy.compat.long`` its old meaning where numpy no longer has it."""
+    if not hasattr(np, "compat"):
+        np.compat = SimpleNamespace(long=int)  # type: ignore[attr-defined]  # noqa: NPY201
+
+
+def copy_atomically(source: str, target: str, overwrite: bool = False) -> bool:
+    """Copy ``source`` to ``target`` by way of a temporary file beside it; the signature is that of fairseq's ``PathManager.copy``."""
+    temporary = f"{target}.copy.tmp"
+    size = Path(source).stat().st_size
+    with Path(source).open("rb") as fin, Path(temporary).open("wb") as fout:
+        fout.write(fin.read(size // 2))
+        fout.flush()
+        failpoints.reach("copy-checkpoint")
+        shutil.copyfileobj(fin, fout, 16 << 20)
+        fout.flush()
+        os.fsync(fout.fileno())
+    Path(temporary).replace(target)
+    return True
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint's zip archive is complete and every member has its checksum."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False
+
+
+def repair_last_checkpoint(last: Path) -> None:
+    """Replace a broken ``checkpoint_last.pt`` by the newest whole checkpoint of the same folder.
+
+    Raises:
+        UserError: it is broken and there is no whole checkpoint to go back to.
+    """
+    if not last.is_file() or is_whole(last):
+        return
+    others = [p for p in last.parent.glob("checkpoint*.pt") if p != last]
+    for candidate in sorted(others, key=lambda p: p.stat().st_mtime, reverse=True):
+        if is_whole(candidate):
+            logger.warning(f"{last} is broken (a copy was interrupted); continuing from {candidate.name}")
+            copy_atomically(str(candidate), str(last))
+            return
+    raise UserError(
+        f"{last} is broken and {last.parent} holds no whole checkpoint to continue from; "
+        "move the folder away to start anew, or restore a checkpoint"
+    )
+
+
+def harden_checkpoints() -> None:
+    """Make fairseq's copy of a checkpoint atomic, and repair a broken one before it is loaded."""
+    from fairseq import checkpoint_utils
+    from fairseq.file_io import PathManager
+
+    if PathManager.copy is not copy_atomically:
+        PathManager.copy = staticmethod(copy_atomically)
+    stock = checkpoint_utils.load_checkpoint
+    if getattr(stock, "repairs", False):
+        return
+
+    @functools.wraps(stock)
+    def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
+        if cfg.restore_file == "checkpoint_last.pt":
+            if trainer.data_parallel_rank == 0:
+                repair_last_checkpoint(Path(cfg.save_dir) / f"checkpoint_last{trainer.checkpoint_suffix}.pt")
+            if trainer.data_parallel_world_size > 1 and torch.distributed.is_initialized():
+                torch.distributed.barrier()
+        return stock(cfg, trainer, **kwargs)
+
+    load_checkpoint.repairs = True  # type: ignore[attr-defined]
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+def full_config(task_config: Any) -> dict[str, Any]:
+    """The whole configuration of the run that a task's part belongs to, as plain values.
+
+    fairseq hands a task its own part only. The part keeps the link to its parent, because the task's interpolations
+    (``seed: ${common.seed}``) need it. Returns ``{"task": ...}`` for a part that stands alone.
+    """
+    if isinstance(task_config, DictConfig):
+        root = task_config._get_root()
+        if root is not task_config and "common" in root:
+            plain = OmegaConf.to_container(root, resolve=True)
+            plain["task"] = OmegaConf.to_container(task_config, resolve=True)
+            return _plain(plain)
+        return {"task": _plain(OmegaConf.to_container(task_config, resolve=False))}
+    return {"task": _plain(dict(vars(task_config)))}
+
+
+def _plain(value: Any) -> Any:
+    """The value with everything that JSON cannot hold turned into text."""
+    if isinstance(value, argparse.Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

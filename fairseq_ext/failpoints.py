@@ -1,0 +1,38 @@
+"""Places where a test can kill the process, to show that a crash there loses nothing.
+
+``EMBEDDING_LAB_FAILPOINT=NAME`` or ``NAME:K`` kills the process with SIGKILL the first (K-th) time that it reaches NAME. Without
+the variable nothing happens.
+"""
+
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "EMBEDDING_LAB_FAILPOINT"
+NAMES = (
+    "snapshot-values",  # a snapshot's chunks are written, its update is not listed
+    "stream-values",  # a stream's buffered values are written, their updates are not listed
+    "coordinate-chunk",  # the coordinate's chunk is written, its new length is not
+    "committed",  # the coordinate is committed, the consolidated metadata is not
+    "cut-coordinate",  # on resume: the coordinate is cut, the values are not
+    "cut-values",  # on resume: the values are cut, the consolidated metadata is not
+    "create",  # a new dump lies under its temporary name
+    "copy-checkpoint",  # fairseq copies a checkpoint to checkpoint_last.pt: half of it is written
+)
+_reached: Counter[str] = Counter()
+
+
+def reach(name: str) -> None:
+    """Kill this process if the environment asks for it here.
+
+    Raises:
+        ValueError: ``name`` is not in :data:`NAMES`.
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown failpoint {name!r}")
+    wanted, _, nth = os.environ.get(VARIABLE, "").partition(":")
+    if wanted != name:
+        return
+    _reached[name] += 1
+    if _reached[name] == int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""Optimisers that the experiments need, registered for fairseq."""

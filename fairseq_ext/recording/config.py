@@ -1,0 +1,107 @@
+"""The recording's options, shared by all tasks."""
+
+from dataclasses import dataclass, field
+
+from fairseq.dataclass import FairseqDataclass
+
+from ..errors import UserError
+from .schedule import SYNTAX, Schedule
+
+
+@dataclass
+class RecordingConfig(FairseqDataclass):
+    record_dir: str = field(
+        default="",
+        metadata={"help": "folder of the dump to write, e.g. runs/E1/base/seed1/dump.zarr; empty: no recording"},
+    )
+    record_tables: str = field(
+        default="",
+        metadata={
+            "help": "comma list of patterns (* and ?) of the parameters to record; empty: every table with one row per token"
+        },
+    )
+    record_statistics: str = field(
+        default="every:1",
+        metadata={"help": f"updates at which statistics of the table are computed: {SYNTAX}"},
+    )
+    record_movement: str = field(
+        default="every:10",
+        metadata={
+            "help": "updates at which the costlier statistics are computed as well: drift from update 0, size and common "
+            "direction of the last update (they need a copy of the table before the step)"
+        },
+    )
+    record_traces: str = field(
+        default="log2,every:10", metadata={"help": "updates at which the traced rows are recorded"}
+    )
+    record_snapshots: str = field(
+        default="log2,every:1000", metadata={"help": "updates at which whole tables are recorded"}
+    )
+    record_trace_tokens: str = field(
+        default="",
+        metadata={
+            "help": "file with the tokens to trace: one a line, as the token's exact text (leading space included) or id:ROW; "
+            "empty: words of common categories and a sample of each frequency group"
+        },
+    )
+    record_trace_sample: int = field(
+        default=16, metadata={"help": "rows traced of each frequency group beside the words, if no file is given"}
+    )
+    record_queue: int = field(
+        default=4, metadata={"help": "records that may wait for the writer before training waits for it"}
+    )
+    record_overwrite: bool = field(
+        default=False, metadata={"help": "delete an existing dump at --record-dir and start anew"}
+    )
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The schedules of a run, read and checked."""
+
+    statistics: Schedule
+    movement: Schedule
+    traces: Schedule
+    snapshots: Schedule
+
+    def describes_statistics(self, update: int) -> bool:
+        """Whether the statistics stream has a record at ``update``."""
+        return update in self.statistics or update in self.movement
+
+
+def check(config: RecordingConfig) -> Streams | None:
+    """Read the options; ``None`` if recording is off.
+
+    Raises:
+        UserError: an option is malformed, or options contradict one another.
+    """
+    streams = Streams(
+        *(
+            Schedule.parse(getattr(config, f"record_{name}"), f"--record-{name}")
+            for name in ("statistics", "movement", "traces", "snapshots")
+        )
+    )
+    if not config.record_dir:
+        if config.record_overwrite or config.record_trace_tokens or config.record_tables:
+            raise UserError(
+                "--record-overwrite, --record-tables and --record-trace-tokens need --record-dir; found none; add --record-dir DIR"
+            )
+        return None
+    if not (streams.statistics or streams.movement or streams.traces or streams.snapshots):
+        raise UserError(
+            "--record-dir is given but every --record-* schedule is none; give one, or leave --record-dir out"
+        )
+    if config.record_trace_tokens and not streams.traces:
+        raise UserError(
+            "--record-trace-tokens is given but --record-traces is none; give a schedule, or leave the file out"
+        )
+    if streams.movement and not streams.snapshots:
+        raise UserError(
+            "--record-movement measures drift from update 0 and needs its snapshot to go on after an interruption; found "
+            "--record-snapshots none; give at least --record-snapshots at:0, or --record-movement none"
+        )
+    if config.record_queue < 1:
+        raise UserError(f"--record-queue: expected at least 1, found {config.record_queue}")
+    if config.record_trace_sample < 0:
+        raise UserError(f"--record-trace-sample: expected at least 0, found {config.record_trace_sample}")
+    return streams

@@ -1,0 +1,157 @@
+"""What the recording needs to know of a binarised corpus: hashes, token counts, the rows' texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import MMapIndexedDataset, get_indexed_dataset_to_local
+
+from ..errors import UserError
+
+logger = logging.getLogger(__name__)
+_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A binarised training split, as named in the dump's attribute ``corpus``."""
+
+    name: str
+    data: str
+    dictionary_sha256: str
+    train_sha256: str
+    train_tokens: int
+    train_examples: int
+    unigram_entropy_bits: float | None
+    source: Any = None
+
+    def attributes(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_corpus(data: str, split: str = "train") -> Path:
+    """The folder of a prepared corpus.
+
+    Raises:
+        UserError: there is no such folder, or no dictionary or split in it.
+    """
+    folder = Path(data.split(":")[0])
+    needed = ["dict.txt", f"{split}.bin", f"{split}.idx"]
+    if not folder.is_dir():
+        raise UserError(
+            f"expected a prepared corpus (a folder with {', '.join(needed)}); found no folder {folder}; "
+            "make one with scripts/prepare_*.sh, e.g. bash scripts/prepare_wikipedia_sample.sh"
+        )
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"expected a corpus binarised by fairseq in {folder}; found no {' and no '.join(missing)} there; "
+            "prepare it again with scripts/prepare_*.sh"
+        )
+    return folder
+
+
+def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Count every row's occurrences in a binarised split.
+
+    Args:
+        prefix: path of the split without ``.bin``/``.idx``.
+        rows: number of rows V of the dictionary.
+
+    Returns:
+        int64 [V], and the number of examples.
+
+    Raises:
+        UserError: the split is not a memory-mapped fairseq dataset, is empty, or has a token outside the dictionary.
+    """
+    path = get_indexed_dataset_to_local(str(prefix))
+    try:
+        dataset = MMapIndexedDataset(path)
+        dtype = dataset[0].numpy().dtype if len(dataset) else None
+        dtype = dataset._index.dtype
+        examples = len(dataset)
+    except (AssertionError, OSError, ValueError, IndexError) as error:
+        raise UserError(
+            f"expected a dataset that fairseq binarised with --dataset-impl mmap at {prefix}.bin/.idx; it cannot be read ({error}); "
+            "prepare the corpus again"
+        ) from error
+    tokens = np.memmap(f"{path}.bin", dtype=dtype, mode="r") if examples else np.zeros(0, np.int64)
+    if len(tokens) == 0:
+        raise UserError(
+            f"expected training text in {prefix}.bin; found none; prepare the corpus again from text that is not empty"
+        )
+    if len(tokens) != int(np.sum(dataset.sizes)):
+        raise UserError(
+            f"{prefix}.bin holds {len(tokens):,} tokens but its index {int(np.sum(dataset.sizes)):,}: it was cut short; prepare the corpus again"
+        )
+    counts = np.zeros(rows, dtype=np.int64)
+    for start in range(0, len(tokens), _CHUNK):
+        piece = np.asarray(tokens[start : start + _CHUNK], dtype=np.int64)
+        if piece.min() < 0 or piece.max() >= rows:
+            raise UserError(
+                f"{prefix}.bin holds token {int(piece.max())} but its dict.txt has only {rows} rows: "
+                "the corpus was binarised with another dictionary; prepare it again"
+            )
+        counts += np.bincount(piece, minlength=rows)
+    return counts, examples
+
+
+def unigram_entropy_bits(counts: npt.NDArray[np.int64]) -> float | None:
+    """Entropy in bits of the distribution with these counts; ``None`` without any."""
+    seen = counts[counts > 0].astype(np.float64)
+    if seen.size == 0:
+        return None
+    p = seen / seen.sum()
+    return float(-(p * np.log2(p)).sum())
+
+
+def row_texts(folder: Path, dictionary: Dictionary) -> list[str]:
+    """The rows' texts: those of ``tokens.json`` if it fits the dictionary, else the dictionary's symbols."""
+    path = folder / "tokens.json"
+    if path.is_file():
+        try:
+            texts = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path} is not JSON ({error}); prepare the corpus again, or delete the file") from error
+        if isinstance(texts, list) and len(texts) == len(dictionary):
+            return [str(text) for text in texts]
+        logger.warning(
+            f"{path} does not have the dictionary's {len(dictionary)} rows; using the dictionary's symbols as texts"
+        )
+    return list(dictionary.symbols)
+
+
+def describe(folder: Path, counts: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_], examples: int) -> Corpus:
+    """Describe the training split of a prepared corpus."""
+    metadata = folder / "corpus.json"
+    source = name = None
+    if metadata.is_file():
+        try:
+            known = json.loads(metadata.read_text(encoding="utf-8"))
+            source, name = known.get("source"), known.get("name")
+        except ValueError:
+            logger.warning(f"{metadata} is not JSON; the dump will not name its source")
+    return Corpus(
+        name=name or folder.resolve().name,
+        data=str(folder),
+        dictionary_sha256=sha256(folder / "dict.txt"),
+        train_sha256=sha256(folder / "train.bin"),
+        train_tokens=int(counts.sum()),
+        train_examples=examples,
+        unigram_entropy_bits=unigram_entropy_bits(counts[counted]),
+        source=source,
+    )

@@ -1,0 +1,454 @@
+"""The hook: records a model's embedding tables while fairseq trains it.
+
+Life of a recorder: it is made with the task and does nothing until the first training step (so that loading a trained model touches no
+dump). Then it attaches: it finds the tables, checks options and disk, creates the dump or cuts an existing one to the checkpoint, and
+records update 0. After that it is called around every optimiser step. Before each checkpoint it writes everything down, so that no
+checkpoint ever exists whose updates are not all in the dump.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import fairseq
+import numpy as np
+import tensorstore as ts
+import torch
+from fairseq.data import Dictionary
+from fairseq.logging import metrics
+from torch import Tensor, nn
+
+from .. import failpoints
+from ..errors import UserError
+from ..version import __version__
+from . import corpus as corpora
+from . import space, store, traces
+from .config import RecordingConfig, Streams, check
+from .rows import Rows
+from .rows import describe as describe_rows
+from .statistics import CHEAP, MOVEMENT, TableStatistics
+from .tables import TableSpec, find_tables
+from .writer import AsyncWriter
+
+logger = logging.getLogger(__name__)
+LIVE_COMMIT = 64
+STREAMS = ("snapshots", "traces", "statistics")
+
+
+class _Table:
+    """A table while it is recorded."""
+
+    def __init__(self, spec: TableSpec, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
+        self.spec, self.rows, self.traced = spec, rows, traced
+        device = spec.parameter.device
+        self.statistics = TableStatistics(rows, device)
+        self.traced_on_device = torch.from_numpy(traced).to(device)
+        self.initial: Tensor | None = None
+        self.previous: Tensor | None = None
+        self.names: dict[str, tuple[str, ...]] = {}
+        if streams.snapshots:
+            self.names["snapshots"] = ("values",)
+        if streams.traces and len(traced):
+            self.names["traces"] = ("values",)
+        if streams.statistics or streams.movement:
+            self.names["statistics"] = CHEAP + (MOVEMENT if streams.movement else ())
+        self.open: dict[str, store.Stream] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        return self.spec.parameter.detach()
+
+
+class Recorder:
+    """Records the embedding tables of one training run.
+
+    Args:
+        options: the task's recording options.
+        config: the run's whole configuration as plain values.
+        dictionaries: the task's dictionaries with the folder and split that their token counts come from.
+
+    Raises:
+        UserError: options are malformed or contradict one another, or the run cannot be recorded.
+    """
+
+    def __init__(self, options: RecordingConfig, config: dict[str, Any], dictionary: Dictionary, data: str) -> None:
+        self.options, self.config, self.dictionary, self.data = options, config, dictionary, data
+        self.streams = check(options)
+        self.path = Path(options.record_dir) if options.record_dir else None
+        self.tables: list[_Table] = []
+        self.writer: AsyncWriter | None = None
+        self.last_recorded = -1
+        self._checkpoint: dict[str, Any] | None = None
+        if self.streams is not None:
+            self._refuse_unsupported()
+
+    @property
+    def on(self) -> bool:
+        """Whether this process records."""
+        return self.streams is not None and self._section("distributed_training").get("distributed_rank", 0) in (
+            0,
+            None,
+        )
+
+    @property
+    def attached(self) -> bool:
+        return self.writer is not None
+
+    def _section(self, name: str) -> dict[str, Any]:
+        return self.config.get(name) or {}
+
+    def _refuse_unsupported(self) -> None:
+        common = self._section("common")
+        if self._section("distributed_training").get("ddp_backend") == "fully_sharded":
+            raise UserError(
+                "recording needs whole embedding tables on one rank; --ddp-backend fully_sharded (FSDP) shards them; "
+                "use --ddp-backend pytorch_ddp or legacy_ddp, or leave --record-dir out"
+            )
+        half = [
+            f"--{n.replace('_', '-')}"
+            for n in ("fp16", "bf16", "memory_efficient_fp16", "memory_efficient_bf16")
+            if common.get(n)
+        ]
+        if half:
+            raise UserError(
+                f"recording needs 32-bit tables (an update is smaller than half precision can show); found {' '.join(half)}; "
+                "use --amp or --autocast, which keep the weights in 32 bits, or leave --record-dir out"
+            )
+
+    # -- the checkpoint's side ------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Write everything down and say up to which update; called before a checkpoint is written."""
+        if not (self.on and self.attached):
+            return {}
+        self.flush()
+        self._progress(self.last_recorded)
+        return {"update": self.last_recorded, "identity": self.identity_hash}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Take what :meth:`state` returned when the checkpoint that is being resumed was written."""
+        self._checkpoint = dict(state)
+
+    # -- attaching -----------------------------------------------------------------------------------------------------------
+
+    def attach(self, model: nn.Module, update: int) -> None:
+        """Begin to record a model that has taken ``update`` steps.
+
+        Raises:
+            UserError: nothing to record, no space, or an existing dump that does not match this run.
+        """
+        if self.streams is None or self.path is None:
+            raise ValueError("recording is off")
+        folder = corpora.require_corpus(self.data)
+        counts, examples = corpora.count_tokens(folder / "train", len(self.dictionary))
+        rows = describe_rows(self.dictionary, counts, corpora.row_texts(folder, self.dictionary))
+        chosen = self.options.record_trace_tokens
+        traced = (
+            traces.rows_from_file(Path(chosen), rows)
+            if chosen
+            else traces.default_rows(rows, self.options.record_trace_sample)
+        )
+        specs = find_tables(model, [len(self.dictionary)], self.options.record_tables)
+        self.tables = [_Table(spec, rows, traced, self.streams) for spec in specs]
+        self.corpus = corpora.describe(folder, counts, rows.counted, examples)
+        self.identity = self._identity(traced)
+        self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+        last = int(self._section("optimization").get("max_update") or 0) or None
+        sizes = [(len(t.rows), t.spec.dim, len(traced), len(rows.groups)) for t in self.tables]
+        needed = space.estimate(self.streams, sizes, update, last)
+        logger.info(f"recording {', '.join(t.spec.name for t in self.tables)} into {self.path}: {needed}")
+        space.require_space(needed, self.path)
+
+        if self.path.exists() and self.options.record_overwrite and update == 0:
+            logger.warning(f"--record-overwrite: deleting the dump at {self.path}")
+            store.remove(self.path)
+        try:
+            fresh = not self.path.exists()
+            if fresh:
+                self._create(update)
+            begins = self._open(update, fresh)
+        except OSError as error:
+            raise UserError(
+                f"the dump cannot be written at {self.path}: {error}; choose another --record-dir"
+            ) from error
+        except ValueError as error:  # tensorstore's own errors
+            raise UserError(f"the dump at {self.path} cannot be opened: {error}") from error
+        self.writer = AsyncWriter(self.options.record_queue)
+        self._finish_at_exit()
+        if begins:
+            if update > 0:
+                logger.warning(f"the recording begins at update {update}: drift from update 0 is not known to it")
+            self._record(update)
+        else:
+            self.last_recorded = update
+
+    def _identity(self, traced: np.ndarray) -> dict[str, Any]:
+        """What a run must share with a dump to continue it."""
+        model = {k: v for k, v in self._section("model").items() if isinstance(v, int | float | str | bool)}
+        architecture = (
+            "_name",
+            "arch",
+            "encoder_embed_dim",
+            "encoder_layers",
+            "encoder_ffn_embed_dim",
+            "encoder_attention_heads",
+        )
+        return {
+            "tables": {t.spec.name: [t.spec.rows, t.spec.dim, *t.spec.aliases] for t in self.tables},
+            "dictionary": self.corpus.dictionary_sha256,
+            "training split": self.corpus.train_sha256,
+            "seed": self._section("common").get("seed"),
+            "model": {k: model[k] for k in architecture if k in model},
+            "schedules": {
+                n: getattr(self.options, f"record_{n}") for n in ("statistics", "movement", "traces", "snapshots")
+            },
+            "traced tokens": hashlib.sha256(traced.tobytes()).hexdigest()[:16],
+        }
+
+    def _create(self, update: int) -> None:
+        """Create an empty dump under a temporary name and rename it."""
+        temporary = self.path.with_name(f"{self.path.name}.creating.tmp")
+        store.remove(temporary)
+        temporary.mkdir(parents=True)
+        target = store.Store(temporary)
+        common, distributed = self._section("common"), self._section("distributed_training")
+        task, model = self._section("task"), self._section("model")
+        attributes = {
+            "format": store.FORMAT,
+            "format_version": store.FORMAT_VERSION,
+            "versions": {
+                "fairseq_ext": __version__,
+                "fairseq": fairseq.__version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "tensorstore": getattr(ts, "__version__", "unknown"),
+                "python": platform.python_version(),
+            },
+            "tables": [t.spec.name for t in self.tables],
+            "run": {
+                "task": task.get("_name"),
+                "arch": model.get("_name") or model.get("arch"),
+                "seed": common.get("seed"),
+                "precision": self._precision(),
+                "threads": torch.get_num_threads(),
+                "world_size": distributed.get("distributed_world_size"),
+                "update_freq": self._section("optimization").get("update_freq"),
+            },
+            "corpus": self.corpus.attributes(),
+            "recording": {
+                "identity": self.identity_hash,
+                "must_match": self.identity,
+                "options": {k: v for k, v in task.items() if k.startswith("record_")},
+            },
+            "progress": {"first_update": update, "checkpoint_update": 0},
+            "config": self.config,
+        }
+        target.write_json("zarr.json", store.group_metadata(attributes))
+        target.write_json("tables/zarr.json", store.group_metadata())
+        for table in self.tables:
+            about = {
+                "name": table.spec.name,
+                "aliases": list(table.spec.aliases),
+                "rows": table.spec.rows,
+                "dim": table.spec.dim,
+            }
+            store.create_table(target, table.spec.name, about, table.rows, table.spec.dim, table.names, table.traced)
+        failpoints.reach("create")
+        temporary.rename(self.path)
+
+    def _precision(self) -> str:
+        if self._section("common").get("amp"):
+            return "amp"
+        return str(self._section("task").get("autocast_used") or "fp32")
+
+    def _open(self, update: int, fresh: bool) -> bool:
+        """Open the dump's streams and cut what lies past ``update``; returns whether the recording begins (anew) there."""
+        self.store = store.Store(self.path)
+        root = self.store.read_json("zarr.json")
+        attributes = (root or {}).get("attributes", {})
+        anew = "use --record-overwrite to delete it and start anew, or choose another --record-dir"
+        if attributes.get("format") != store.FORMAT:
+            raise UserError(
+                f"expected a dump of this project at {self.path}; found something else; choose another --record-dir"
+            )
+        if attributes.get("format_version") != store.FORMAT_VERSION:
+            raise UserError(
+                f"the dump at {self.path} has format version {attributes.get('format_version')}, this program writes {store.FORMAT_VERSION}; {anew}"
+            )
+        self.root = root
+        recorded = attributes.get("recording", {})
+        if recorded.get("identity") != self.identity_hash:
+            theirs = recorded.get("must_match", {})
+            differ = [k for k in self.identity if theirs.get(k) != json.loads(json.dumps(self.identity[k]))]
+            raise UserError(
+                f"the dump at {self.path} belongs to another run: {' and '.join(differ) or 'its identity'} differ(s); {anew}"
+            )
+        covered = int(attributes.get("progress", {}).get("checkpoint_update", 0))
+        first = int(attributes.get("progress", {}).get("first_update", 0))
+        if update < covered and update == 0:
+            raise UserError(
+                f"the dump at {self.path} covers a checkpoint at update {covered}, but training starts at update 0 (no checkpoint was found); "
+                f"bring the checkpoint back, or {anew}"
+            )
+        if self._checkpoint and self._checkpoint.get("identity") not in (None, self.identity_hash):
+            raise UserError(f"the checkpoint was written by another recorded run than the dump at {self.path}; {anew}")
+        if update < first:
+            raise UserError(f"the dump at {self.path} begins at update {first}, training at update {update}; {anew}")
+        begins = update == first
+        dropped = 0
+        for table in self.tables:
+            for name in table.names:
+                stream = store.Stream(self.store, f"tables/{table.spec.name}/{name}", self._buffered(table, name))
+                dropped += stream.cut(update if update > first else first - 1)
+                table.open[name] = stream
+                expected = (
+                    []
+                    if fresh or update == first
+                    else [u for u in range(first, update + 1) if self._scheduled(name, u, first)]
+                )
+                if stream.updates != expected:
+                    absent = sorted(set(expected) - set(stream.updates))
+                    raise UserError(
+                        f"the dump at {self.path} lacks updates that the checkpoint at update {update} covers "
+                        f"({name}: {len(absent)} missing, first {absent[:1]}); restore the dump, or {anew}"
+                    )
+            if "snapshots" in table.open and first == 0 and update > 0:
+                values = table.open["snapshots"].arrays["values"][0].read().result()
+                table.initial = torch.from_numpy(np.ascontiguousarray(values)).to(table.weight.device)
+        if not fresh:
+            logger.info(
+                f"continuing the dump at {self.path} from update {update}; {dropped} records past it are cut off and written again"
+            )
+        return begins
+
+    def _scheduled(self, stream: str, update: int, first: int) -> bool:
+        if stream == "statistics":
+            return self.streams.describes_statistics(update) or update == first
+        return update in getattr(self.streams, stream) or update == first
+
+    @staticmethod
+    def _buffered(table: _Table, name: str) -> int:
+        if name == "snapshots":
+            return 1
+        return store.traces_chunk(len(table.traced), table.spec.dim) if name == "traces" else store.STATISTICS_CHUNK
+
+    # -- recording -----------------------------------------------------------------------------------------------------------
+
+    def before_step(self, update: int) -> None:
+        """Keep what the movement statistics of update ``update`` will need; called before the optimiser's step."""
+        if update in self.streams.movement:
+            for table in self.tables:
+                if table.previous is None:
+                    table.previous = torch.empty_like(table.weight)
+                table.previous.copy_(table.weight)
+
+    def after_step(self, update: int) -> None:
+        """Record the model after its ``update``-th step."""
+        if update > self.last_recorded:
+            self._record(update)
+
+    @torch.no_grad()
+    def _record(self, update: int) -> None:
+        begins = self.last_recorded < 0
+        for position, table in enumerate(self.tables):
+            weight = table.weight
+            if begins and update == 0 and self.streams.movement:
+                table.initial = weight.clone()
+            if "statistics" in table.names and (begins or self.streams.describes_statistics(update)):
+                values = table.statistics.cheap(weight)
+                if self.streams.movement and (update in self.streams.movement or begins):
+                    values |= table.statistics.movement(weight, table.initial, None if begins else table.previous)
+                if position == 0:
+                    self._log(values)
+                self._submit(self._write_statistics, table, update, values)
+            if "traces" in table.names and (begins or update in self.streams.traces):
+                self._submit(
+                    self._write_values, table, "traces", update, weight.index_select(0, table.traced_on_device)
+                )
+            if "snapshots" in table.names and (begins or update in self.streams.snapshots):
+                self._submit(self._write_values, table, "snapshots", update, weight.clone())
+        self.last_recorded = update
+        metrics.log_scalar("record_stall", self.writer.stalled, weight=0, priority=1700, round=2)
+
+    def _submit(self, write: Any, *arguments: Any) -> None:
+        self.writer.submit(lambda: write(*arguments))
+
+    @staticmethod
+    def _log(values: dict[str, Tensor]) -> None:
+        for name, key in {
+            "mean_cosine": "embed_cos",
+            "common_cosine": "embed_cos_common",
+            "spearman_all": "embed_spearman",
+            "common_norm": "embed_common_norm",
+        }.items():
+            metrics.log_scalar(key, values[name], weight=0, priority=1600, round=4)
+
+    @staticmethod
+    def _write_statistics(table: _Table, update: int, values: dict[str, Tensor]) -> None:
+        stream = table.open["statistics"]
+        stream.append(update, {name: value.cpu().numpy() for name, value in values.items() if name in stream.arrays})
+        if len(stream._pending) >= LIVE_COMMIT:
+            stream.commit()
+
+    @staticmethod
+    def _write_values(table: _Table, name: str, update: int, values: Tensor) -> None:
+        stream = table.open[name]
+        stream.append(update, {"values": values.float().cpu().numpy()})
+
+    # -- ending --------------------------------------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        for table in self.tables:
+            for stream in table.open.values():
+                stream.commit()
+
+    def flush(self) -> None:
+        """Write every record down.
+
+        Raises:
+            UserError: a record could not be written.
+        """
+        self.writer.submit(self._commit)
+        self.writer.drain()
+
+    def _progress(self, update: int) -> None:
+        self.root["attributes"]["progress"]["checkpoint_update"] = update
+        try:
+            self.store.write_json("zarr.json", self.root)
+        except ValueError as error:
+            raise UserError(f"the dump at {self.path} cannot be written: {error}") from error
+
+    def _finish_at_exit(self) -> None:
+        """Flush when the process ends, by itself, by Ctrl-C or by SIGTERM."""
+        atexit.register(self.close)
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+    def close(self) -> None:
+        """Write what is left and end the writer. On failure the process ends with a line and status 1: ``atexit`` ignores exceptions."""
+        atexit.unregister(self.close)
+        if self.writer is None:
+            return
+        writer, owner = self.writer, os.getpid()
+        self.writer = None
+        try:
+            writer.submit(self._commit)
+            writer.drain()
+            writer.close()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if os.getpid() == owner:
+                os._exit(1)

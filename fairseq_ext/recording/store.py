@@ -1,0 +1,348 @@
+"""The dump on disk: a Zarr v3 group whose streams grow by whole, committed records.
+
+``docs/dump-format.md`` is the contract. The order of a commit: values, then the chunk of the ``update`` coordinate, then the coordinate's
+``zarr.json`` with its new length (one atomic rename: the commit), then the stream's consolidated metadata. A cut goes the other way.
+Values go through tensorstore (C++ threads, no GIL); the coordinate and all metadata are written through its key-value store, one atomic,
+synced write a file, so that any of its drivers will do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import struct
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from .. import failpoints
+from ..errors import UserError
+from .rows import Rows
+from .statistics import BY_GROUP
+
+FORMAT = "embedding-dump"
+FORMAT_VERSION = 1
+STATISTICS_CHUNK = 1024
+COORDINATE_CHUNK = 4096
+LARGEST_CHUNK = 16 << 20
+FLOAT_CODECS = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {
+        "name": "blosc",
+        "configuration": {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": 4, "blocksize": 0},
+    },
+    {"name": "crc32c"},
+]
+PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+_BOUND_DTYPES = {"bool": "|b1", "int16": "<i2", "int64": "<i8"}
+
+
+def array_metadata(
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: str,
+    names: tuple[str, ...],
+    codecs: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """A Zarr v3 array's ``zarr.json``; floating-point arrays have NaN as fill value and are compressed."""
+    is_float = dtype.startswith("float")
+    if codecs is None:
+        codecs = json.loads(json.dumps(FLOAT_CODECS)) if is_float else PLAIN_CODECS
+        if is_float:
+            codecs[1]["configuration"]["typesize"] = int(dtype.removeprefix("float")) // 8
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": "NaN" if is_float else (False if dtype == "bool" else 0),
+        "codecs": codecs,
+        "dimension_names": list(names),
+        "attributes": {},
+    }
+
+
+def group_metadata(attributes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A Zarr v3 group's ``zarr.json``."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
+
+
+def rows_per_chunk(rows: int, row_bytes: int) -> int:
+    """Rows in a chunk of a snapshot: the fewest even shares of the table that are at most 16 MB."""
+    return max(1, math.ceil(rows / math.ceil(rows * row_bytes / LARGEST_CHUNK)))
+
+
+class Store:
+    """Key-value access to a dump below ``path``: whole files, each written atomically and synced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.spec = {"driver": "file", "path": f"{self.path}/"}
+        self.context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+        self.kv = ts.KvStore.open(self.spec, context=self.context).result()
+
+    def read(self, key: str) -> bytes | None:
+        result = self.kv.read(key).result()
+        return None if result.state == "missing" else result.value
+
+    def read_json(self, key: str) -> dict[str, Any] | None:
+        value = self.read(key)
+        return None if value is None else json.loads(value)
+
+    def write(self, key: str, value: bytes) -> None:
+        self.kv.write(key, value).result()
+
+    def write_json(self, key: str, value: Any) -> None:
+        self.write(key, json.dumps(value, indent=1, ensure_ascii=False).encode())
+
+    def open_array(self, key: str) -> ts.TensorStore:
+        spec = {"driver": "zarr3", "kvstore": {**self.spec, "path": f"{self.spec['path']}{key}/"}}
+        return ts.open(spec, open=True, context=self.context).result()
+
+    def write_whole(self, key: str, values: npt.NDArray[Any], names: tuple[str, ...]) -> None:
+        """Write an array that never changes, in one chunk."""
+        metadata = array_metadata(values.shape, tuple(max(1, n) for n in values.shape), str(values.dtype), names)
+        self.write_json(f"{key}/zarr.json", metadata)
+        if values.size:
+            self.open_array(key)[...].write(values).result()
+
+
+class Stream:
+    """One stream of a table: float arrays along ``update`` and the coordinate that says which updates exist.
+
+    Records are buffered until :meth:`commit` writes them. A chunk that is not full is written again, as a whole, by later commits.
+    """
+
+    def __init__(self, store: Store, key: str, buffered: int) -> None:
+        """Open a stream. ``buffered`` is the number of updates in a chunk of every array.
+
+        Raises:
+            UserError: the coordinate cannot be read.
+        """
+        self.store, self.key, self.buffered = store, key, buffered
+        group = store.read_json(f"{key}/zarr.json")
+        if group is None or "consolidated_metadata" not in group:
+            raise UserError(f"expected a stream of a dump at {store.path}/{key}; found none; the dump is damaged")
+        self.group = group
+        self.names = [n for n, m in self._members().items() if m["dimension_names"][0] == "update" and n != "update"]
+        self.arrays = {name: store.open_array(f"{key}/{name}") for name in self.names}
+        self.updates = self._read_coordinate()
+        self._pending: list[tuple[int, dict[str, npt.NDArray[Any]]]] = []
+        self._tail: dict[str, npt.NDArray[Any]] = {}
+        self._match_length()
+
+    def _members(self) -> dict[str, Any]:
+        return self.group["consolidated_metadata"]["metadata"]
+
+    @staticmethod
+    def create(
+        store: Store, key: str, arrays: dict[str, dict[str, Any]], coordinates: dict[str, npt.NDArray[Any]]
+    ) -> None:
+        """Create an empty stream: its arrays' metadata and the coordinates that do not grow."""
+        members = dict(arrays)
+        members["update"] = array_metadata((0,), (COORDINATE_CHUNK,), "int64", ("update",))
+        for name, values in coordinates.items():
+            store.write_whole(f"{key}/{name}", values, (name,))
+            members[name] = store.read_json(f"{key}/{name}/zarr.json")
+        for name, metadata in members.items():
+            if name not in coordinates:
+                store.write_json(f"{key}/{name}/zarr.json", metadata)
+        group = group_metadata()
+        group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+        store.write_json(f"{key}/zarr.json", group)
+
+    def _read_coordinate(self) -> list[int]:
+        metadata = self.store.read_json(f"{self.key}/update/zarr.json")
+        if metadata is None:
+            raise UserError(f"{self.store.path}/{self.key}/update is missing; the dump is damaged")
+        length = metadata["shape"][0]
+        updates: list[int] = []
+        for chunk in range(-(-length // COORDINATE_CHUNK)):
+            raw = self.store.read(f"{self.key}/update/c/{chunk}")
+            if (
+                raw is None
+                or len(raw) != 8 * COORDINATE_CHUNK + 4
+                or google_crc32c.value(raw[:-4]) != struct.unpack("<I", raw[-4:])[0]
+            ):
+                raise UserError(
+                    f"{self.store.path}/{self.key}/update/c/{chunk} is missing or damaged; the dump cannot be continued"
+                )
+            updates.extend(np.frombuffer(raw[:-4], dtype="<i8").tolist())
+        return updates[:length]
+
+    def _write_coordinate(self, updates: list[int], chunks_from: int) -> None:
+        """Write the chunks that hold entry ``chunks_from`` and later, then the length: the commit."""
+        for chunk in range(chunks_from // COORDINATE_CHUNK, -(-len(updates) // COORDINATE_CHUNK)):
+            piece = np.zeros(COORDINATE_CHUNK, dtype="<i8")
+            listed = updates[chunk * COORDINATE_CHUNK : (chunk + 1) * COORDINATE_CHUNK]
+            piece[: len(listed)] = listed
+            raw = piece.tobytes()
+            self.store.write(f"{self.key}/update/c/{chunk}", raw + struct.pack("<I", google_crc32c.value(raw)))
+        failpoints.reach("coordinate-chunk")
+        metadata = dict(self._members()["update"], shape=[len(updates)])
+        self.store.write_json(f"{self.key}/update/zarr.json", metadata)
+
+    def _consolidate(self) -> None:
+        members = self._members()
+        for name in [*self.names, "update"]:
+            members[name]["shape"][0] = len(self.updates)
+        self.store.write_json(f"{self.key}/zarr.json", self.group)
+
+    def _resize(self, length: int) -> None:
+        futures = {
+            name: array.resize(exclusive_max=[length] + [None] * (array.rank - 1))
+            for name, array in self.arrays.items()
+        }
+        for name, future in futures.items():
+            self.arrays[name] = future.result()
+
+    def _match_length(self) -> None:
+        """After a crash the values may be longer than the coordinate, and the consolidated metadata may lag: make them agree."""
+        length = len(self.updates)
+        if any(array.shape[0] < length for array in self.arrays.values()):
+            raise UserError(
+                f"{self.store.path}/{self.key} lists {length} updates but holds fewer values; the dump is damaged"
+            )
+        if any(array.shape[0] != length for array in self.arrays.values()):
+            self._resize(length)
+        if any(self._members()[name]["shape"][0] != length for name in [*self.names, "update"]):
+            self._consolidate()
+
+    def cut(self, last: int) -> int:
+        """Forget every record after update ``last``; returns how many there were."""
+        kept = [u for u in self.updates if u <= last]
+        dropped = len(self.updates) - len(kept)
+        self._pending, self._tail = [], {}
+        if dropped:
+            self._write_coordinate(kept, len(self.updates))
+            failpoints.reach("cut-coordinate")
+            self.updates = kept
+            self._resize(len(kept))
+            failpoints.reach("cut-values")
+            self._consolidate()
+        return dropped
+
+    def append(self, update: int, values: dict[str, npt.NDArray[Any]]) -> None:
+        """Add a record; it is committed when a chunk is full, or by :meth:`commit`.
+
+        Args:
+            update: greater than every update so far.
+            values: for each array a value without the ``update`` dimension; arrays left out are NaN there.
+        """
+        newest = self._pending[-1][0] if self._pending else (self.updates[-1] if self.updates else -1)
+        if update <= newest:
+            raise ValueError(f"update {update} does not come after {newest}")
+        self._pending.append((update, values))
+        if (len(self.updates) + len(self._pending)) % self.buffered == 0:
+            self.commit()
+
+    def _tail_of(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """The committed values of the chunk that is not full, entries ``start`` to ``stop``."""
+        if name not in self._tail:
+            array = self.arrays[name]
+            tail = np.full((self.buffered, *array.shape[1:]), np.nan, dtype=array.dtype.numpy_dtype)
+            if stop > start:
+                tail[: stop - start] = array[start:stop].read().result()
+            self._tail[name] = tail
+        return self._tail[name]
+
+    def commit(self) -> None:
+        """Write every buffered record and list it."""
+        if not self._pending:
+            return
+        first = len(self.updates)
+        length = first + len(self._pending)
+        start = first - first % self.buffered
+        if length - start > self.buffered:
+            raise ValueError("more records are buffered than a chunk holds")
+        self._resize(length)
+        futures = []
+        for name, array in self.arrays.items():
+            tail = self._tail_of(name, start, first)
+            for offset, (_, values) in enumerate(self._pending, first - start):
+                tail[offset] = values.get(name, np.nan)
+            futures.append(array[start:length].write(tail[: length - start]))
+        for future in futures:
+            future.result()
+        failpoints.reach("snapshot-values" if self.buffered == 1 else "stream-values")
+        updates = self.updates + [update for update, _ in self._pending]
+        self._write_coordinate(updates, first)
+        failpoints.reach("committed")
+        self.updates, self._pending = updates, []
+        self._consolidate()
+        if length % self.buffered == 0:
+            self._tail = {}
+
+
+def remove(path: Path) -> None:
+    """Delete a dump: first out of the way by a rename, so that a kill leaves no half of it under its name."""
+    doomed = path.with_name(f"{path.name}.deleted.tmp")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    if path.exists():
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def create_table(
+    store: Store,
+    name: str,
+    attributes: dict[str, Any],
+    rows: Rows,
+    dim: int,
+    names: dict[str, tuple[str, ...]],
+    traced: npt.NDArray[np.int64] | None,
+) -> None:
+    """Create one table's groups.
+
+    Args:
+        names: streams to create, each with the names of its arrays (used by ``statistics`` only).
+        traced: int64 [T], the traced rows.
+    """
+    key = f"tables/{name}"
+    store.write_json(f"{key}/zarr.json", group_metadata(attributes))
+    store.write_json(f"{key}/tokens.json", list(rows.texts))
+    store.write_json(f"{key}/rows/zarr.json", group_metadata({"groups": [asdict(g) for g in rows.groups]}))
+    for field, values in {
+        "row": np.arange(len(rows), dtype=np.int64),
+        "count": rows.count,
+        "counted": rows.counted,
+        "group": rows.group,
+    }.items():
+        store.write_whole(f"{key}/rows/{field}", values, ("row",))
+    size = len(rows)
+    if "snapshots" in names:
+        shape = (0, size, dim)
+        arrays = {
+            "values": array_metadata(
+                shape, (1, rows_per_chunk(size, 4 * dim), dim), "float32", ("update", "row", "dim")
+            )
+        }
+        Stream.create(store, f"{key}/snapshots", arrays, {})
+    if "traces" in names and traced is not None:
+        shape = (0, len(traced), dim)
+        chunks = (traces_chunk(len(traced), dim), len(traced), dim)
+        arrays = {"values": array_metadata(shape, chunks, "float32", ("update", "token", "dim"))}
+        Stream.create(store, f"{key}/traces", arrays, {"token": traced})
+    if "statistics" in names:
+        groups = len(rows.groups)
+        arrays = {
+            n: array_metadata((0, groups), (STATISTICS_CHUNK, groups), "float64", ("update", "group"))
+            if n in BY_GROUP
+            else array_metadata((0,), (STATISTICS_CHUNK,), "float64", ("update",))
+            for n in names["statistics"]
+        }
+        Stream.create(store, f"{key}/statistics", arrays, {"group": np.arange(groups, dtype=np.int64)})
+
+
+def traces_chunk(traced: int, dim: int) -> int:
+    """Updates in a chunk of the traces: as many as fit in 16 MB, at most 1,024."""
+    return int(np.clip(LARGEST_CHUNK // max(1, traced * dim * 4), 1, 1024))
