@@ -47,7 +47,7 @@ def load() -> Tokenizer:
     vocabulary = json.loads(encoder.read_text(encoding="utf-8"))
     # The first line is a version; each other line is one merge. Splitting on "\n" alone: no other line end occurs.
     pairs = [tuple(line.split(" ")) for line in merges.read_text(encoding="utf-8").split("\n")[1:] if line]
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, cache_capacity=100_000))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     return tokenizer
 

@@ -17,7 +17,7 @@ _TITLE = re.compile(r"= (?!= ).*(?<! =) =")
 
 # What the text is divided by in each mode; `lines` is the last resort for one unbroken text.
 RULES = {
-    "title": "a file, or a part of one that begins with a line '= Title ='",
+    "title": "a file, or a part of one that begins with a line '= Title =' after a blank line",
     "file": "a file",
     "blank": "a block of lines between blank lines",
     "lines": f"a run of {RUN} lines of a file",
@@ -31,15 +31,17 @@ def number(files: Iterable[Iterable[str]], mode: str) -> Iterator[tuple[int, str
     """
     document = -1
     for lines in files:
-        begins = True
+        begins = after_blank = True
         run = 0
         for raw in lines:
             line = raw.strip()
             if not line:
                 begins = begins or mode == "blank"
+                after_blank = True
                 continue
-            if (mode == "title" and _TITLE.fullmatch(line)) or (mode == "lines" and run == RUN):
+            if (mode == "title" and after_blank and _TITLE.fullmatch(line)) or (mode == "lines" and run == RUN):
                 begins = True
+            after_blank = False
             if begins:
                 document, begins, run = document + 1, False, 0
             run += 1

@@ -29,7 +29,10 @@ def run(command: Callable[[list[str]], None], argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Terminated) as stop:
-        print("stopped: nothing was written; the same command starts again", file=sys.stderr)
+        print(
+            "stopped: no corpus was written; the same command starts again (a download goes on where it stopped)",
+            file=sys.stderr,
+        )
         return 130 if isinstance(stop, KeyboardInterrupt) else 143
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
