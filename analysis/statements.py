@@ -1,0 +1,172 @@
+"""The study's claims in its own words, with its figures, and the rules fixed for their verdicts before any run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One claim of the study: its words, its figure (None where it shows a plot), how it is measured and decided."""
+
+    id: str
+    text: str
+    figure: float | None
+    measure: str
+    rule: str
+    needs_learning: bool = False
+
+
+def _statements() -> dict[str, Statement]:
+    table: list[tuple[str, str, float | None, str, str]] = [
+        (
+            "C1.1",
+            "over training, the mean cosine similarity between all tokens rises",
+            None,
+            "mean pairwise cosine of counted rows, last update minus update 0",
+            "> +0.05, and the rank correlation of the curve with the update number > 0.5",
+        ),
+        (
+            "C1.2",
+            "frequent tokens end with a lower cosine to the other tokens",
+            None,
+            "mean cosine of the most frequent group minus that of all rows, last update",
+            "< -0.05",
+        ),
+        (
+            "C1.3",
+            "rare tokens are updated in a similar direction and end with a high cosine",
+            None,
+            "mean cosine of rare (seen) minus frequent group; and the share of an update's squared length along the "
+            "direction common to the group, rare minus frequent",
+            "both > +0.05",
+        ),
+        (
+            "C2.1",
+            "log frequency against a token's mean cosine: Pearson",
+            -0.2022,
+            "Pearson, mean cosine against log count, seen tokens (and log(count + 1), all rows)",
+            '< -0.1; the study\'s "weak" is compared in words',
+        ),
+        (
+            "C2.2",
+            "log frequency against a token's mean cosine: Spearman",
+            -0.8044,
+            "Spearman, mean cosine against log count, seen tokens (and log(count + 1), all rows)",
+            "< -0.5",
+        ),
+        (
+            "C2.3",
+            "zero-count tokens have a high cosine to the other embedding vectors",
+            None,
+            "mean cosine of zero-count rows minus that of seen rows",
+            "> +0.05",
+        ),
+        (
+            "C3.1",
+            "plainly repeating the same data makes the model memorise: worse generalisation, over-fitting",
+            None,
+            "held-out loss, repeated arm minus all-distinct arm at equal updates and tokens, paired by seed; and "
+            "memorisation (seen minus unseen recovery)",
+            "loss worse by > 1 % and memorisation > 0.02",
+        ),
+        (
+            "C3.2",
+            "repeating high-quality or diverse data can improve pre-training efficiency and downstream performance",
+            None,
+            "held-out loss and downstream score, diverse pool against random and narrow pools at the same k",
+            "diverse better than narrow by > 0.5 % of the loss, not worse than random",
+        ),
+        (
+            "C4.1",
+            "cosine to the common vector (the mean of all embedding vectors) rises early in training",
+            None,
+            "cosine to the common vector, mean over rows: update 0 to the end of the first tenth",
+            "rises by > 0.1",
+        ),
+        (
+            "C4.2",
+            "later it oscillates while sentences are learned",
+            None,
+            "after the first tenth: power of the detrended series above the noise of independent batches, by group",
+            "ratio > 2 (the null from permuted increments)",
+        ),
+        (
+            "C4.3",
+            "zero-count tokens keep a high cosine to the common vector throughout",
+            None,
+            "zero-count group's cosine to the common vector from the first tenth on",
+            "minimum > 0.5",
+        ),
+        (
+            "C5.1",
+            "12-layer model, parameters seen in the embedding space: lower layers (0-6) form distinct, concentrated "
+            "clusters (grammatical, syntactic patterns)",
+            None,
+            "concentration of the projected parameter vectors by layer: slope over the 12 layers, minus the same for "
+            "the untrained model",
+            "slope negative, difference beyond the control's interval",
+        ),
+        (
+            "C5.2",
+            "higher layers (7-11) are spread out (semantic patterns)",
+            None,
+            "concentration of the projected parameter vectors: layers 0-6 against 7-11, minus the same for the "
+            "untrained model",
+            "slope negative, difference beyond the control's interval",
+        ),
+        (
+            "C6.1",
+            "sharing the encoder and decoder embedding matrix: parameters",
+            -0.20,
+            "parameters of `all` against `none`",
+            "between -15 % and -25 %",
+        ),
+        (
+            "C6.2",
+            "sharing the encoder and decoder embedding matrix: BLEU",
+            -1.5,
+            "BLEU of `all` minus `none`",
+            "interval below 0 (holds), above 0 (does not), else inconclusive; -1.5 is compared",
+        ),
+        (
+            "C6.3",
+            "sharing the encoder and decoder embedding matrix: training speed",
+            0.15,
+            "tokens a second of `all` over `none`, interleaved",
+            "interval above 1.05",
+        ),
+        (
+            "C6.4",
+            "slight loss of quality in particular contexts, none to speak of in ordinary sentences",
+            None,
+            "BLEU difference by sentence type",
+            "largest type's loss at least twice the ordinary one's",
+        ),
+        (
+            "C7.1",
+            "after PCA (50 components) and t-SNE, tokens of one semantic or grammatical category cluster: colours "
+            "(red, green, blue), pronouns (he, she, they), sizes (big, small, large)",
+            None,
+            "silhouette and k-NN purity of the category in the full space against frequency-matched random sets",
+            "permutation p < 0.01 after correction, and purity at least twice chance",
+        ),
+        (
+            "C7.2",
+            "opposites are close as well: big/small, liberal/conservative",
+            None,
+            "cosine of opposites minus that of frequency-matched non-opposites",
+            "> +0.05, p < 0.01",
+        ),
+        (
+            "C7.3",
+            "month names (January, February, March, ...) cluster",
+            None,
+            "silhouette and k-NN purity of the category in the full space against frequency-matched random sets",
+            "permutation p < 0.01 after correction, and purity at least twice chance",
+        ),
+    ]
+    return {entry[0]: Statement(*entry, needs_learning=entry[0][:2] in ("C3", "C5", "C7")) for entry in table}
+
+
+STATEMENTS = _statements()
