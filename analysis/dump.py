@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from signatures import run_place, signature
+from streams import DumpError, Node, first_line
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError, ZarrUserWarning
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "Dump", "DumpError", "Group", "Table", "run_place", "signature"]
 
 FORMAT = "embedding-dump"
 FORMAT_VERSION = 1
 # Computed whenever a statistics record is written and defined for every table, so a chunk of NaN is a lost chunk.
 ALWAYS_RECORDED = ("mean_cosine", "common_cosine", "common_norm", "norm_mean")
-
-
-class DumpError(Exception):
-    """A dump that cannot be read as asked: one line saying what was expected, what was found and what to do."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Dump:
         except (GroupNotFoundError, ContainsArrayError, NodeTypeValidationError, FileNotFoundError):
             raise DumpError(f"{path}: not a dump: expected a Zarr v3 group, found none (no zarr.json)") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise DumpError(f"{path}: not a dump: zarr.json is unreadable ({_first_line(error)})") from None
+            raise DumpError(f"{path}: not a dump: zarr.json is unreadable ({first_line(error)})") from None
         if attrs.get("format") != FORMAT:
             found = f"format {attrs['format']!r}" if "format" in attrs else "no attribute `format`"
             raise DumpError(f"{path}: a Zarr group of another program: expected format {FORMAT!r}, found {found}")
@@ -110,19 +110,20 @@ class Table:
         self.dump = dump
         self.name = name
         self.folder = dump.path / "tables" / name
-        self._node = self._open_group(dump._root, f"tables/{name}")
-        attrs = dict(self._node.attrs)
+        self._node = Node(dump._root, self.error).child(f"tables/{name}")
+        attrs = dict(self._node.group.attrs)
         try:
             self.aliases: list[str] = list(attrs.get("aliases", []))
             self.rows, self.dim = int(attrs["rows"]), int(attrs["dim"])
         except (KeyError, TypeError, ValueError):
             raise self.error("its attributes lack rows and dim") from None
-        constant = self._open_group(self._node, "rows")
-        self.counts: NDArray[np.int64] = self._row_array(constant, "count").astype(np.int64)
-        self.counted: NDArray[np.bool_] = self._row_array(constant, "counted").astype(bool)
-        self.group: NDArray[np.int16] = self._row_array(constant, "group").astype(np.int16)
+        constant = self._node.child("rows")
+        columns = {key: constant.read(key, shape=(self.rows,))[: self.rows] for key in ("count", "counted", "group")}
+        self.counts: NDArray[np.int64] = columns["count"].astype(np.int64)
+        self.counted: NDArray[np.bool_] = columns["counted"].astype(bool)
+        self.group: NDArray[np.int16] = columns["group"].astype(np.int16)
         try:
-            entries = list(constant.attrs["groups"])  # type: ignore[call-overload]
+            entries = list(constant.group.attrs["groups"])  # type: ignore[call-overload]
             self.groups: list[Group] = [Group(index, **entry) for index, entry in enumerate(entries)]
         except (KeyError, TypeError):
             raise self.error("attribute `groups` of rows is missing or of another form") from None
@@ -210,9 +211,9 @@ class Table:
 
         Raises DumpError: no such snapshot, a missing or damaged chunk, values that are not finite.
         """
-        values = self._array(self._stream("snapshots"), "values", (len(self.snapshot_updates), self.rows, self.dim))
+        shape = (len(self.snapshot_updates), self.rows, self.dim)
         index = self._index(self.snapshot_updates, int(update), "snapshot")
-        return self._whole("snapshots/values", values, (index,), f"snapshot of update {update}")
+        return self._stream("snapshots").read_finite("values", (index,), shape, f"snapshot of update {update}")
 
     # Traces
 
@@ -226,7 +227,7 @@ class Table:
         """Row numbers of the chosen rows, ascending; empty where the stream was switched off."""
         if "traces" not in self._node:
             return np.zeros(0, np.int64)
-        return np.asarray(self._read("traces/token", self._array(self._stream("traces"), "token")), np.int64)
+        return self._stream("traces").read("token").astype(np.int64)
 
     def trace(self, token: str | int) -> NDArray[np.float32]:
         """One row over all traced updates: float32 (updates, dim). To read several, use `traces`."""
@@ -235,9 +236,8 @@ class Table:
     def traces(self, tokens: Sequence[str | int]) -> NDArray[np.float32]:
         """Several rows over all traced updates: float32 (updates, len(tokens), dim), in the order given."""
         shape = (len(self.trace_updates), len(self.trace_tokens), self.dim)
-        values = self._array(self._stream("traces"), "values", shape)
         places = [self._index(self.trace_tokens, self.row_of(token), "trace") for token in tokens]
-        return self._whole("traces/values", values, (slice(0, shape[0]), places), "traces")
+        return self._stream("traces").read_finite("values", (slice(0, shape[0]), places), shape, "traces")
 
     # Statistics
 
@@ -251,7 +251,7 @@ class Table:
         """Names of the recorded statistics, sorted."""
         with warnings.catch_warnings():  # a lock file that a killed run left behind is no reason to warn
             warnings.simplefilter("ignore", ZarrUserWarning)
-            return sorted(set(self._stream("statistics").array_keys()) - {"update", "group"})
+            return sorted(set(self._stream("statistics").group.array_keys()) - {"update", "group"})
 
     def statistics(self) -> dict[str, NDArray[np.float64]]:
         """Every recorded statistic, float64 (updates,) or (updates, groups), with `update`; NaN: not computed."""
@@ -268,70 +268,26 @@ class Table:
         if name not in stream or name in ("update", "group"):
             raise self.error(f"no statistic {name!r}; recorded are {', '.join(self.statistic_names)}")
         length = len(self.statistic_updates)
-        array = self._array(stream, name)
-        if array.shape[0] < length or (array.ndim == 2 and array.shape[1] != len(self.groups)):
-            raise self._short(f"statistics/{name}", array.shape, (length, len(self.groups))[: array.ndim])
-        values = np.asarray(self._read(f"statistics/{name}", array, slice(0, length)), np.float64)
+        array = stream.array(name)
+        values = stream.read(name, slice(0, length), (length, len(self.groups))[: array.ndim]).astype(np.float64)
         if name in ALWAYS_RECORDED:
-            for start in range(0, length, array.chunks[0]):
-                if np.isnan(values[start : start + array.chunks[0]]).all():
-                    updates = self.statistic_updates[start : start + array.chunks[0]]
+            step = array.chunks[0]
+            for start in range(0, length, step):
+                if np.isnan(values[start : start + step]).all():
+                    updates = self.statistic_updates[start : start + step]
                     raise self.error(
                         f"statistics/{name} has no values from update {updates[0]} to {updates[-1]}: "
                         "a chunk is missing (the dump is cut short) or training diverged"
                     )
         return values
 
-    # Reading
-
-    def _open_group(self, parent: zarr.Group, path: str) -> zarr.Group:
-        try:
-            node = parent[path]
-        except (KeyError, ValueError) as error:
-            raise self.error(f"{path} is missing or unreadable ({_first_line(error)}); the dump is cut short") from None
-        if not isinstance(node, zarr.Group):
-            raise self.error(f"{path} should be a group; this is not a dump of format {FORMAT_VERSION}")
-        return node
-
-    def _stream(self, name: str) -> zarr.Group:
+    def _stream(self, name: str) -> Node:
         if name not in self._node:
             raise self.error(f"the dump holds no {name} (that stream was switched off while recording)")
-        return self._open_group(self._node, name)
-
-    def _array(self, group: zarr.Group, name: str, shape: tuple[int, ...] | None = None) -> zarr.Array:
-        try:
-            array = group[name]
-        except (KeyError, ValueError) as error:
-            raise self.error(f"{group.path}/{name} is missing ({_first_line(error)}); the dump is cut short") from None
-        if not isinstance(array, zarr.Array):
-            raise self.error(f"{group.path}/{name} should be an array; this is not a dump of format {FORMAT_VERSION}")
-        if shape is not None and (
-            array.ndim != len(shape) or array.shape[0] < shape[0] or array.shape[1:] != shape[1:]
-        ):
-            raise self._short(f"{group.basename}/{name}", array.shape, shape)
-        return array
-
-    def _short(self, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> DumpError:
-        return self.error(f"{name} has the shape {found}, expected at least {expected}: the dump is cut short")
-
-    def _read(self, name: str, array: zarr.Array, selection: Any = ...) -> NDArray[Any]:
-        try:
-            return np.asarray(array.oindex[selection] if isinstance(selection, tuple) else array[selection])
-        except Exception as error:  # each codec raises its own types for damaged bytes
-            raise self.error(f"{name} is unreadable ({_first_line(error)}): a chunk is damaged or cut short") from None
-
-    def _row_array(self, group: zarr.Group, name: str) -> NDArray[Any]:
-        return self._read(f"rows/{name}", self._array(group, name, (self.rows,)))[: self.rows]
+        return self._node.child(name)
 
     def _updates(self, stream: str) -> NDArray[np.int64]:
-        if stream not in self._node:
-            return np.zeros(0, np.int64)
-        updates = np.asarray(self._read(f"{stream}/update", self._array(self._stream(stream), "update")), np.int64)
-        if (np.diff(updates) <= 0).any():
-            raise self.error(
-                f"{stream}/update is not increasing: the dump is damaged; resume the run or record it again"
-            )
-        return updates
+        return self._stream(stream).updates() if stream in self._node else np.zeros(0, np.int64)
 
     def _index(self, known: NDArray[np.int64], wanted: int, what: str) -> int:
         place = int(np.searchsorted(known, wanted))
@@ -341,61 +297,3 @@ class Table:
             raise self.error(f"row {wanted} ({self.texts[wanted]!r}) was not traced; {len(known)} rows were")
         listed = ", ".join(map(str, known)) if len(known) <= 12 else f"{len(known)} from {known[0]} to {known[-1]}"
         raise self.error(f"no snapshot of update {wanted}; listed are {listed or 'none'}")
-
-    def _whole(self, name: str, array: zarr.Array, selection: tuple[Any, ...], what: str) -> NDArray[np.float32]:
-        """Read float values of which every one must be finite, because a missing chunk reads as NaN."""
-        values = np.asarray(self._read(name, array, selection), np.float32)
-        finite = np.isfinite(values)
-        if not finite.all():
-            rows = np.unique(np.nonzero(~finite)[-2])
-            shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-            raise self.error(
-                f"the {what} has values that are not finite in {len(rows)} rows ({shown}): "
-                "a chunk is missing (the dump is cut short; resume the run) or training diverged"
-            )
-        return values
-
-
-def signature(dump: Dump, table: Table | str | None = None, update: int | None = None) -> str:
-    """What reproduces a number, in the manner of sacrebleu: `corpus:...|arm:...|seed:...|update:...|...|format:1`.
-
-    Experiment, arm and seed come from `run.json` beside the dump where there is one, else from a path of the form
-    `<experiment>/<arm>/seed<k>/dump.zarr`; the seed also from the dump's own attributes. Unknown fields are left out.
-    """
-    entry = table if isinstance(table, Table) else dump.table(table)
-    run, corpus = dump.attrs.get("run") or {}, dump.attrs.get("corpus") or {}
-    place = run_place(dump)
-    fields: dict[str, Any] = {
-        "corpus": corpus.get("name"),
-        "experiment": place.get("experiment"),
-        "arm": place.get("arm"),
-        "seed": place.get("seed", run.get("seed")),
-        "update": update,
-        "table": entry.name,
-        "rows": entry.rows,
-        "dim": entry.dim,
-        "precision": run.get("precision"),
-        "code": (dump.attrs.get("versions") or {}).get("fairseq_ext"),
-        "format": FORMAT_VERSION,
-    }
-    return "|".join(f"{key}:{value}" for key, value in fields.items() if value is not None)
-
-
-def run_place(dump: Dump) -> dict[str, Any]:
-    """Experiment, arm and seed of a dump's run, as far as they are known."""
-    beside = dump.path.absolute().parent
-    place: dict[str, Any] = {}
-    if beside.name.startswith("seed") and beside.name[4:].isdecimal():
-        place = {"experiment": beside.parent.parent.name, "arm": beside.parent.name, "seed": int(beside.name[4:])}
-    try:
-        described = json.loads((beside / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return place
-    if isinstance(described, dict):
-        place |= {key: described[key] for key in ("experiment", "arm", "seed") if described.get(key) is not None}
-    return place
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:160] if lines else type(error).__name__
