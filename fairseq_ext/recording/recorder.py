@@ -254,7 +254,7 @@ class Recorder:
             "progress": {"first_update": update, "checkpoint_update": 0},
             "config": self.config,
         }
-        target.write_json("zarr.json", store.group_metadata(attributes))
+        target.root = store.group_metadata(attributes)
         target.write_json("tables/zarr.json", store.group_metadata())
         for table in self.tables:
             about = {
@@ -264,6 +264,7 @@ class Recorder:
                 "dim": table.spec.dim,
             }
             store.create_table(target, table.spec.name, about, table.rows, table.spec.dim, table.names, table.traced)
+        target.consolidate()
         failpoints.reach("create")
         temporary.rename(self.path)
 
@@ -275,8 +276,7 @@ class Recorder:
     def _open(self, update: int, fresh: bool) -> bool:
         """Open the dump's streams and cut what lies past ``update``; returns whether the recording begins (anew) there."""
         self.store = store.Store(self.path)
-        root = self.store.read_json("zarr.json")
-        attributes = (root or {}).get("attributes", {})
+        attributes = self.store.root.get("attributes", {})
         anew = "use --record-overwrite to delete it and start anew, or choose another --record-dir"
         if attributes.get("format") != store.FORMAT:
             raise UserError(
@@ -286,7 +286,6 @@ class Recorder:
             raise UserError(
                 f"the dump at {self.path} has format version {attributes.get('format_version')}, this program writes {store.FORMAT_VERSION}; {anew}"
             )
-        self.root = root
         recorded = attributes.get("recording", {})
         if recorded.get("identity") != self.identity_hash:
             theirs = recorded.get("must_match", {})
@@ -423,9 +422,9 @@ class Recorder:
         self.writer.drain()
 
     def _progress(self, update: int) -> None:
-        self.root["attributes"]["progress"]["checkpoint_update"] = update
+        self.store.root["attributes"]["progress"]["checkpoint_update"] = update
         try:
-            self.store.write_json("zarr.json", self.root)
+            self.store.write_root()
         except ValueError as error:
             raise UserError(f"the dump at {self.path} cannot be written: {error}") from error
 

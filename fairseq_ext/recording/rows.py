@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from fairseq.data import Dictionary
 
-SMALLEST_TOP_GROUP = 50
+SMALLEST_TOP_GROUP = 25
 _FILLER = re.compile(r"madeupword\d{4}")
 
 

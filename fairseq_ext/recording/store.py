@@ -1,7 +1,7 @@
 """The dump on disk: a Zarr v3 group whose streams grow by whole, committed records.
 
 ``docs/dump-format.md`` is the contract. The order of a commit: values, then the chunk of the ``update`` coordinate, then the coordinate's
-``zarr.json`` with its new length (one atomic rename: the commit), then the stream's consolidated metadata. A cut goes the other way.
+``zarr.json`` with its new length (one atomic rename: the commit), then the consolidated metadata of the root and of the stream. A cut goes the other way.
 Values go through tensorstore (C++ threads, no GIL); the coordinate and all metadata are written through its key-value store, one atomic,
 synced write a file, so that any of its drivers will do.
 """
@@ -88,6 +88,7 @@ class Store:
         self.spec = {"driver": "file", "path": f"{self.path}/"}
         self.context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
         self.kv = ts.KvStore.open(self.spec, context=self.context).result()
+        self.root: dict[str, Any] = self.read_json("zarr.json") or group_metadata()
 
     def read(self, key: str) -> bytes | None:
         result = self.kv.read(key).result()
@@ -102,6 +103,21 @@ class Store:
 
     def write_json(self, key: str, value: Any) -> None:
         self.write(key, json.dumps(value, indent=1, ensure_ascii=False).encode())
+
+    def write_root(self) -> None:
+        """Write the root group's metadata: attributes, and the consolidated metadata of everything below."""
+        self.write_json("zarr.json", self.root)
+
+    def consolidate(self) -> None:
+        """Gather the metadata of every group and array below the root into the root's."""
+        members = {}
+        for file in sorted(self.path.rglob("*/zarr.json")):
+            key = file.parent.relative_to(self.path).as_posix()
+            members[key] = {
+                k: v for k, v in (self.read_json(f"{key}/zarr.json") or {}).items() if k != "consolidated_metadata"
+            }
+        self.root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+        self.write_root()
 
     def open_array(self, key: str) -> ts.TensorStore:
         spec = {"driver": "zarr3", "kvstore": {**self.spec, "path": f"{self.spec['path']}{key}/"}}
@@ -191,9 +207,11 @@ class Stream:
         self.store.write_json(f"{self.key}/update/zarr.json", metadata)
 
     def _consolidate(self) -> None:
-        members = self._members()
+        members, below_root = self._members(), self.store.root["consolidated_metadata"]["metadata"]
         for name in [*self.names, "update"]:
             members[name]["shape"][0] = len(self.updates)
+            below_root[f"{self.key}/{name}"]["shape"][0] = len(self.updates)
+        self.store.write_root()
         self.store.write_json(f"{self.key}/zarr.json", self.group)
 
     def _resize(self, length: int) -> None:
@@ -213,8 +231,11 @@ class Stream:
             )
         if any(array.shape[0] != length for array in self.arrays.values()):
             self._resize(length)
-        if any(self._members()[name]["shape"][0] != length for name in [*self.names, "update"]):
-            self._consolidate()
+        below_root = self.store.root["consolidated_metadata"]["metadata"]
+        for name in [*self.names, "update"]:
+            if self._members()[name]["shape"][0] != length or below_root[f"{self.key}/{name}"]["shape"][0] != length:
+                self._consolidate()
+                break
 
     def cut(self, last: int) -> int:
         """Forget every record after update ``last``; returns how many there were."""
