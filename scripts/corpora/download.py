@@ -58,7 +58,7 @@ def fetch(
             try:
                 _from(address, part, attempts, timeout, wait)
                 if not check(part):
-                    part.unlink()
+                    part.write_bytes(b"")
                     raise _Failed("the answer is not the expected kind of file")
             except _Failed as failure:
                 reasons.append(f"{address}: {failure}")
@@ -86,6 +86,7 @@ def _locked(target: Path) -> Any:
         finally:
             if part.exists() and part.stat().st_size == 0:
                 part.unlink()
+                _state_path(part).unlink(missing_ok=True)
 
 
 def _from(address: str, part: Path, attempts: int, timeout: float, wait: Callable[[float], None]) -> None:
@@ -107,13 +108,13 @@ def _attempt(address: str, part: Path, timeout: float) -> None:
     """One request. Returns when the file is whole; raises _Failed otherwise."""
     known = _read_state(part)
     offset = _size(part) if known.get("address") == address else 0
-    request = urllib.request.Request(address, headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"})
+    headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity"}
     if offset:
-        request.add_header("Range", f"bytes={offset}-")
+        headers["Range"] = f"bytes={offset}-"
         if known.get("validator"):
-            request.add_header("If-Range", known["validator"])
+            headers["If-Range"] = known["validator"]
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and offset:

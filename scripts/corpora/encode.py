@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,7 @@ _worker: Encoder | None = None
 
 def _start_worker(rules: Rules) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the command itself ends the workers
     parent = multiprocessing.parent_process()
 
     def die_with_parent() -> None:
@@ -169,7 +171,9 @@ def encode(lines: Iterable[Line], rules: Rules, workers: int) -> Iterator[Encode
     waiting: deque[Future[Encoded]] = deque()
     try:
         for batch in stream:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by a worker that this starts
             waiting.append(pool.submit(_work, batch))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             if len(waiting) >= workers * _IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:

@@ -22,7 +22,7 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
 
 def run(command: Callable[[list[str]], None], argv: list[str]) -> int:
     """Run a command and return its exit status: 0, 1 for bad input (one line on stderr), 130 or 143 when stopped by a signal."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    before = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         command(argv)
     except CorpusError as error:
@@ -41,4 +41,6 @@ def run(command: Callable[[list[str]], None], argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0

@@ -85,7 +85,7 @@ def parser(program: str, description: str, name: str | None) -> argparse.Argumen
     shared.add_argument(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=cores(),
         metavar="N",
         help="processes (default: the cores of this machine)",
     )
@@ -98,6 +98,11 @@ def parser(program: str, description: str, name: str | None) -> argparse.Argumen
 def default_data_bin() -> Path:
     """`data-bin` in the project that this file belongs to."""
     return Path(__file__).resolve().parents[2] / "data-bin"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def common(arguments: argparse.Namespace) -> Common:

@@ -39,6 +39,7 @@ def sha256_of(path: Path) -> str:
 def describe(path: Path, name: str) -> SourceFile:
     """Size and hash of a file. Raises CorpusError where it cannot be read."""
     try:
+        name = name.encode("utf-8", "backslashreplace").decode()  # a name on disk need not be UTF-8
         return SourceFile(name=name, bytes=path.stat().st_size, sha256=sha256_of(path))
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}; check the path and the permissions") from error
@@ -111,8 +112,10 @@ def collect(paths: list[Path]) -> list[tuple[Path, str]]:
                     f"{path}: a folder with files named .txt (or .txt.gz, .txt.xz, .txt.bz2) was expected, none was found"
                 )
             found += [(file, (Path(path.resolve().name) / relative).as_posix()) for relative, file in inside]
-        elif path.exists():
+        elif path.is_file():
             found.append((path, path.name))
+        elif path.exists():
+            raise CorpusError(f"{path} is neither a file nor a folder; give text files, or folders that hold them")
         else:
             raise CorpusError(f"{path} does not exist; give text files, or folders that hold them")
     seen: set[Path] = set()
