@@ -1,0 +1,228 @@
+"""Runs the stages one after the other: skips, resumes, logs, passes signals on, keeps run.json."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from . import hardware
+from .progress import Echo, Tail, Training, duration
+from .stages import ROOT, Run, Stage, read_json, shown, write_json
+
+POLL = 0.2  # seconds between looks at the child
+GRACE = 120.0  # seconds that a child may take to write down its work after a signal
+LAST_LINES = 25
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StageError(Exception):
+    """A stage that cannot run or failed; the message is for the user."""
+
+
+class Interrupted(Exception):
+    """The user or the system asked to stop. `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def check(stages: Sequence[Stage]) -> None:
+    """Refuse before anything runs what would mix two trainings in one folder. Raises StageError."""
+    for stage in stages:
+        if stage.run is None or stage.is_finished():
+            continue
+        found = read_json(stage.run.folder / "run.json")
+        if found and found.get("command") != stage.line():
+            state = "a finished" if found.get("finished") else "an unfinished"
+            raise StageError(
+                f"{shown(stage.run.folder)} holds {state} run of another command (profile {found.get('profile')}); "
+                f"give another folder with --runs, or delete it; its command: {found.get('command')}"
+            )
+
+
+def execute(stages: Sequence[Stage], out: TextIO) -> None:
+    """Run what is not finished yet. Raises StageError or Interrupted."""
+    check(stages)
+    left = sum(stage.seconds for stage in stages if not stage.is_finished())
+    unknown = any(stage.run and not stage.seconds and not stage.is_finished() for stage in stages)
+    estimate = f"about {duration(left)}" + (" and what was never measured" if unknown else "")
+    print(f"{len(stages)} stages, {estimate} after set-up", file=out, flush=True)
+    for number, stage in enumerate(stages, 1):
+        head = f"[{number}/{len(stages)}] {stage.name}"
+        if stage.is_finished():
+            print(f"{head}: finished before", file=out, flush=True)
+            continue
+        resumes = stage.run is not None and (stage.run.folder / "run.json").exists()
+        about = f"about {duration(stage.seconds)}" if stage.seconds else "no estimate" if stage.run else ""
+        print(": ".join(filter(None, (head, "resumes" if resumes else "", about))), file=out, flush=True)
+        started = time.monotonic()
+        _one(stage, out)
+        print(f"[{number}/{len(stages)}] done in {duration(time.monotonic() - started)}", file=out, flush=True)
+
+
+def _one(stage: Stage, out: TextIO) -> None:
+    started = time.monotonic()
+    before = _begin(stage) if stage.run else 0.0
+    show = Training(stage.run.updates, out) if stage.run else Echo(out)
+    try:
+        code = _child(stage, show)
+    finally:
+        seconds = before + time.monotonic() - started
+        if stage.run:
+            _note(stage.run, seconds=round(seconds, 1))
+    if code != 0:
+        raise StageError(_failure(stage, code))
+    missing = [shown(path) for path in stage.outputs if not path.exists()]
+    if missing:
+        raise StageError(
+            f"{stage.name} ended without an error but made no {', '.join(missing)}; log: {shown(stage.log)}"
+        )
+    if stage.run:
+        _note(stage.run, finished=True)
+    stage.mark(round(seconds, 1))
+
+
+def _child(stage: Stage, show: Echo | Training) -> int:
+    """Run the command in a process group of its own, its output in the log. Returns its exit status; raises Interrupted."""
+    stage.log.parent.mkdir(parents=True, exist_ok=True)
+    with stage.log.open("a", encoding="utf-8") as log:
+        log.write(f"$ {stage.line()}\n")
+        log.flush()
+        tail = Tail(stage.log)
+        with caught() as received:
+            child = subprocess.Popen(
+                stage.command,
+                cwd=ROOT,
+                env=environment(stage),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                close_fds=False,  # the lock's descriptor stays open in the child: it holds while the child lives
+            )
+            try:
+                code = _wait(child, tail, show, received)
+            finally:
+                if child.poll() is None:
+                    _signal(child, signal.SIGKILL)
+                    child.wait()
+                show.show(tail.lines(last=True))
+                show.close()
+                tail.close()
+        if received:
+            raise Interrupted(received[0])
+        return code
+
+
+def _wait(child: subprocess.Popen, tail: Tail, show: Echo | Training, received: list[int]) -> int:
+    """Wait for the child. The first signal is passed on, and the child may end its work; the second one kills it."""
+    passed, until = 0, None
+    while True:
+        try:
+            return child.wait(POLL)
+        except subprocess.TimeoutExpired:
+            show.show(tail.lines())
+        if len(received) > passed:
+            passed = len(received)
+            _signal(child, received[0] if passed == 1 else signal.SIGKILL)
+            until = until or time.monotonic() + GRACE
+        if until is not None and time.monotonic() > until:
+            _signal(child, signal.SIGKILL)
+
+
+def _signal(child: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[list[int]]:
+    """Collect SIGINT, SIGTERM and SIGHUP in a list instead of dying of them."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: received.append(got)) for number in SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def environment(stage: Stage) -> dict[str, str]:
+    """The child's environment. PYTHON chooses the set-up's Python; from then on it is .venv's."""
+    result = {**os.environ, **dict(stage.env), "PYTHONUNBUFFERED": "1"}
+    if stage.name != "set-up":
+        result.pop("PYTHON", None)
+    return result
+
+
+@contextlib.contextmanager
+def lock(runs: Path) -> Iterator[None]:
+    """Hold the runs' folder for this process and its children. Raises StageError where another one holds it."""
+    path = runs / ".stages" / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise StageError(
+            f"cannot write to {shown(runs)} ({error.strerror}); give another folder with --runs"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(
+                f"another run_all.sh, or a training that one has started, is at work in {shown(runs)}; wait for it, or give "
+                f"another folder with --runs"
+            ) from None
+        os.set_inheritable(file.fileno(), True)
+        yield
+
+
+def _begin(stage: Stage) -> float:
+    """Write run.json before training. Returns the seconds of earlier sessions."""
+    run = stage.run
+    assert run is not None
+    before = read_json(run.folder / "run.json").get("seconds")
+    content: dict[str, Any] = {
+        "experiment": run.experiment,
+        "arm": run.arm,
+        "seed": run.seed,
+        "profile": run.profile,
+        "command": stage.line(),
+        "data": run.data,
+        "finished": False,
+        "seconds": before or 0.0,
+        "hardware": hardware.describe(),
+    }
+    write_json(run.folder / "run.json", content)
+    return float(before or 0.0)
+
+
+def _note(run: Run, **values: Any) -> None:
+    path = run.folder / "run.json"
+    write_json(path, {**read_json(path), **values})
+
+
+def _failure(stage: Stage, code: int) -> str:
+    lines = [f"{stage.name} failed ({_status(code)}); the last lines of {shown(stage.log)}:"]
+    with stage.log.open(encoding="utf-8", errors="replace") as log:
+        lines += [f"    {line.rstrip()}" for line in deque(log, LAST_LINES)]
+    return "\n".join(lines)
+
+
+def _status(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+        return f"{name}: perhaps out of memory" if -code == signal.SIGKILL else name
+    return f"signal {-code}"

@@ -1,0 +1,176 @@
+"""The profiles of run_all.sh: how large each experiment is. Times are estimates on 2 cores; 0 where nobody measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus below data-bin and the script that makes it (empty: the user has made it)."""
+
+    name: str
+    script: str = ""
+    options: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class MaskedLM:
+    """One masked-LM training: the variables of scripts/train_e1.sh. `seconds` is the estimate for one seed."""
+
+    updates: int
+    layers: int
+    dim: int
+    ffn: int
+    heads: int
+    batch: int
+    lr: str
+    warmup: int
+    valid_every: int
+    valid_steps: int
+    save_every: int
+    statistics: str
+    movement: str
+    traces: str
+    snapshots: str
+    device: str = "auto"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a profile runs. `report_seconds` is the estimate for analyses and report together."""
+
+    name: str
+    purpose: str
+    seeds: tuple[int, ...]
+    corpus: Corpus
+    base: MaskedLM
+    report_seconds: float
+    report_options: tuple[str, ...] = ()
+
+
+WIKIPEDIA_SAMPLE = Corpus("wikipedia-sample", "scripts/prepare_wikipedia_sample.sh", seconds=30)
+WIKITEXT_103 = Corpus("wikitext-103", "scripts/prepare_wikitext103.sh", seconds=600)
+SMOKE = Corpus(
+    "wikipedia-smoke",
+    "scripts/prepare_wikipedia_sample.sh",
+    ("--name", "wikipedia-smoke", "--limit-examples", "400"),
+    seconds=15,
+)
+
+_STUDY_MODEL = MaskedLM(
+    updates=300,
+    layers=6,
+    dim=512,
+    ffn=2048,
+    heads=8,
+    batch=8,
+    lr="5e-4",
+    warmup=100,
+    valid_every=150,
+    valid_steps=10,
+    save_every=150,
+    statistics="every:1",
+    movement="every:10",
+    traces="every:5",
+    snapshots="log2,every:50",
+    seconds=250,
+)
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "smoke",
+            "the tests: everything end to end on a tiny model",
+            (1,),
+            SMOKE,
+            replace(
+                _STUDY_MODEL,
+                updates=40,
+                layers=2,
+                dim=64,
+                ffn=128,
+                heads=4,
+                lr="1e-3",
+                warmup=5,
+                valid_every=20,
+                valid_steps=2,
+                save_every=20,
+                snapshots="log2,every:10",
+                seconds=30,
+            ),
+            report_seconds=40,
+        ),
+        Profile(
+            "quick",
+            "first contact: the study's model on real text",
+            (1,),
+            WIKIPEDIA_SAMPLE,
+            _STUDY_MODEL,
+            report_seconds=45,
+        ),
+        Profile(
+            "standard",
+            "the most that 2 cores can decide in about 90 minutes",
+            (1,),
+            WIKIPEDIA_SAMPLE,
+            replace(
+                _STUDY_MODEL,
+                updates=2400,
+                valid_every=200,
+                valid_steps=20,
+                save_every=200,
+                snapshots="log2,every:200",
+                seconds=2400,
+            ),
+            report_seconds=90,
+        ),
+        Profile(
+            "gpu",
+            "a convincing run on one modern GPU",
+            (1, 2, 3),
+            WIKITEXT_103,
+            replace(
+                _STUDY_MODEL,
+                updates=5000,
+                batch=64,
+                warmup=500,
+                valid_every=500,
+                valid_steps=50,
+                save_every=1000,
+                traces="log2,every:10",
+                snapshots="log2,every:500",
+                device="gpu",
+                seconds=0,
+            ),
+            report_seconds=90,
+        ),
+        Profile(
+            "study",
+            "the study's own size: 233,000 updates of 200 sentences of WikiText-103",
+            (1, 2, 3),
+            WIKITEXT_103,
+            replace(
+                _STUDY_MODEL,
+                updates=233_000,
+                batch=200,
+                warmup=10_000,
+                valid_every=5825,
+                valid_steps=50,
+                save_every=5825,
+                statistics="log2,every:10",
+                movement="log2,every:100",
+                traces="log2,every:50",
+                snapshots="log2,every:2330",
+                device="gpu",
+                seconds=0,
+            ),
+            report_seconds=600,
+        ),
+    )
+}
+DEFAULT = "quick"
+CORPORA = {corpus.name: corpus for corpus in (WIKIPEDIA_SAMPLE, WIKITEXT_103)}

@@ -1,0 +1,30 @@
+"""The experiments that run_all.sh knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import base
+from .stages import Context, Stage
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`stages` makes its stages after set-up and corpus; None while the experiment is not built yet."""
+
+    id: str
+    title: str
+    stages: Callable[[Context], list[Stage]] | None = None
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.id: experiment
+    for experiment in (
+        Experiment("E1", "base: geometry of the embedding table over updates (C1, C2, C4, C7)", base.stages),
+        Experiment("E2", "layers: parameters in the embedding space (C5)"),
+        Experiment("E3", "repetition and diversity (C3)"),
+        Experiment("E4", "shared embeddings in translation (C6)"),
+        Experiment("E5", "the cause of the drift"),
+    )
+}

@@ -1,0 +1,163 @@
+"""The command line of run_all.sh."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .execute import Interrupted, StageError, execute, lock
+from .profiles import CORPORA, DEFAULT, PROFILES, Corpus, Profile
+from .progress import duration
+from .registry import EXPERIMENTS
+from .stages import ROOT, Context, Stage, corpus_stages, report_stage, setup_stage, shown
+
+
+class UsageError(Exception):
+    """What the user gave cannot be used; the message is one line."""
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="run_all.sh",
+        allow_abbrev=False,
+        description="Runs the experiments of a profile, from set-up to report. Finished stages are skipped, an interrupted training resumes.",
+        epilog="The default profile uses runs/ and report/, another one runs/PROFILE/ and report/PROFILE/.",
+    )
+    result.add_argument("--profile", default=DEFAULT, choices=list(PROFILES), help=f"how large (default: {DEFAULT})")
+    result.add_argument("--only", metavar="E1[,E2]", help="these experiments (default: all there are)")
+    result.add_argument(
+        "--seeds", metavar="N|LIST", help="a number of seeds (3 means 1,2,3), or a list such as 4,7 (4, for one)"
+    )
+    result.add_argument("--corpus", metavar="NAME", help=f"{', '.join(CORPORA)}, or a corpus of yours below data-bin")
+    result.add_argument("--runs", metavar="DIR", type=Path, help="folder of the runs")
+    result.add_argument("--data-bin", metavar="DIR", type=Path, help="folder of the corpora (default: data-bin)")
+    result.add_argument("--report", metavar="DIR", type=Path, help="folder of the report")
+    result.add_argument("--dry-run", action="store_true", help="print every command that would run, one a line")
+    result.add_argument("--list", action="store_true", help="print profiles, experiments and stages")
+    return result
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run; returns the exit status: 0, 1 (a stage failed), 2 (usage), 128 + signal."""
+    arguments = parser().parse_args(argv)
+    try:
+        if arguments.list:
+            return show_list()
+        context = make_context(arguments)
+        stages = all_stages(context, experiments(arguments.only))
+        if arguments.dry_run:
+            return dry_run(stages)
+        with lock(context.runs):
+            execute(stages, sys.stdout)
+    except UsageError as error:
+        print(f"run_all: {error}", file=sys.stderr)
+        return 2
+    except StageError as error:
+        print(f"run_all: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        again = " ".join(["bash scripts/run_all.sh", *map(shlex.quote, argv)])
+        print(f"run_all: stopped by {stop}; the same command goes on from here: {again}", file=sys.stderr)
+        return 128 + stop.number
+    print(f"report: {shown(context.report / 'index.html')}")
+    return 0
+
+
+def make_context(arguments: argparse.Namespace) -> Context:
+    """Check the options. Raises UsageError."""
+    profile = PROFILES[arguments.profile]
+    below = "" if profile.name == DEFAULT else profile.name
+    data_bin = (arguments.data_bin or ROOT / "data-bin").absolute()
+    return Context(
+        profile=profile,
+        seeds=seeds(arguments.seeds, profile),
+        runs=(arguments.runs or ROOT / "runs" / below).absolute(),
+        data_bin=data_bin,
+        report=(arguments.report or ROOT / "report" / below).absolute(),
+        corpus=corpus(arguments.corpus, profile, data_bin),
+    )
+
+
+def seeds(text: str | None, profile: Profile) -> tuple[int, ...]:
+    """`3` is 1, 2, 3; `4,7` is 4 and 7; `4,` is 4. Raises UsageError."""
+    if text is None:
+        return profile.seeds
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if "," not in text and numbers:
+        numbers = list(range(1, numbers[0] + 1))
+    if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
+        raise UsageError(f"--seeds: expected a number of seeds or a list of different ones such as 1,2,5; found {text}")
+    return tuple(numbers)
+
+
+def corpus(name: str | None, profile: Profile, data_bin: Path) -> Corpus:
+    """The profile's corpus or the one that was asked for. Raises UsageError."""
+    if name is None or name == profile.corpus.name:
+        return profile.corpus
+    if name in CORPORA:
+        return CORPORA[name]
+    if not (data_bin / name / "dict.txt").is_file():
+        known = ", ".join(CORPORA)
+        raise UsageError(
+            f"--corpus {name}: expected {known} or a prepared corpus, found no {shown(data_bin / name)}/dict.txt; "
+            f"make it with bash scripts/prepare_text.sh --name {name} PATH..."
+        )
+    return Corpus(name)
+
+
+def experiments(only: str | None) -> list[str]:
+    """The experiments to run, in the registry's order. Raises UsageError."""
+    if only is None:
+        return [name for name, experiment in EXPERIMENTS.items() if experiment.stages]
+    chosen = [part.strip().upper() for part in only.split(",") if part.strip()]
+    unknown = [name for name in chosen if name not in EXPERIMENTS]
+    if unknown or not chosen:
+        raise UsageError(f"--only: expected a list of {', '.join(EXPERIMENTS)}; found {only}")
+    absent = [name for name in chosen if not EXPERIMENTS[name].stages]
+    if absent:
+        there = ", ".join(name for name, experiment in EXPERIMENTS.items() if experiment.stages)
+        raise UsageError(f"--only: {', '.join(absent)} is not there yet in this version; there is {there}")
+    return [name for name in EXPERIMENTS if name in chosen]
+
+
+def all_stages(context: Context, chosen: Sequence[str]) -> list[Stage]:
+    """Set-up, corpus, the experiments' own stages, report."""
+    own: list[Stage] = []
+    for name in chosen:
+        make = EXPERIMENTS[name].stages
+        own += make(context) if make else []
+    return [setup_stage(context), *corpus_stages(context), *own, report_stage(context, own)]
+
+
+def dry_run(stages: Sequence[Stage]) -> int:
+    """Print the commands on standard output; what is finished and the times on standard error."""
+    if Path.cwd() != ROOT:
+        print(f"cd {shlex.quote(str(ROOT))}")
+    for stage in stages:
+        if stage.is_finished():
+            print(f"# {stage.name}: finished", file=sys.stderr)
+            continue
+        print(stage.line())
+    print(f"# about {duration(sum(s.seconds for s in stages if not s.is_finished()))} after set-up", file=sys.stderr)
+    return 0
+
+
+def show_list() -> int:
+    print("profiles:")
+    for profile in PROFILES.values():
+        size = profile.base
+        print(f"  {profile.name:9} {profile.purpose}")
+        print(
+            f"  {'':9} E1: {profile.corpus.name}, {size.layers} layers of width {size.dim}, {size.updates} updates of {size.batch} "
+            f"examples, seeds {','.join(map(str, profile.seeds))}"
+        )
+    print("experiments:")
+    for experiment in EXPERIMENTS.values():
+        print(f"  {experiment.id:9} {experiment.title}" + ("" if experiment.stages else " (not there yet)"))
+    return 0

@@ -1,0 +1,170 @@
+"""What run_all.sh does, as data: stages with a command each, and how it is known that one is finished.
+
+A stage is finished when its marker exists, names the same fingerprint, and its outputs are there. The marker is written after
+the command succeeded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .profiles import Corpus, Profile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: runs/<experiment>/<arm>/seed<seed>. `updates` is what it trains, for the progress line."""
+
+    experiment: str
+    arm: str
+    seed: int
+    profile: str
+    data: str
+    folder: Path
+    updates: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command.
+
+    Attributes:
+        name: shown to the user; unique.
+        command: run in the project's root, with `env` added to the environment.
+        log: what the command prints goes here.
+        marker: the file that says it is finished; None where the command itself knows and is quick.
+        outputs: what must exist besides.
+        needs: stages after whose new run this one is stale.
+        seconds: how long it may take.
+        run: what is trained; a training stage is never repeated over another command's results.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    marker: Path | None = None
+    outputs: tuple[Path, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    needs: tuple[Stage, ...] = ()
+    seconds: float = 0.0
+    run: Run | None = None
+
+    def line(self) -> str:
+        """The command as one line for a shell in the project's root."""
+        parts = [f"{name}={shlex.quote(value)}" for name, value in self.env]
+        return " ".join(parts + [shlex.quote(word) for word in self.command])
+
+    def fingerprint(self) -> str:
+        """A hash of the command and of when the needed stages last finished."""
+        content = [self.line(), [read_json(stage.marker).get("finished_at") for stage in self.needs if stage.marker]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def is_finished(self) -> bool:
+        """Whether the command has succeeded before and its outputs are still there."""
+        if self.marker is None:
+            return False
+        return read_json(self.marker).get("fingerprint") == self.fingerprint() and all(p.exists() for p in self.outputs)
+
+    def mark(self, seconds: float) -> None:
+        """Write the marker."""
+        if self.marker is not None:
+            content = {
+                "stage": self.name,
+                "fingerprint": self.fingerprint(),
+                "command": self.line(),
+                "seconds": seconds,
+            }
+            write_json(self.marker, {**content, "finished_at": time.time()})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the user asked for; an experiment makes its stages of it. Paths are absolute."""
+
+    profile: Profile
+    seeds: tuple[int, ...]
+    runs: Path
+    data_bin: Path
+    report: Path
+    corpus: Corpus
+
+    @property
+    def data(self) -> Path:
+        return self.data_bin / self.corpus.name
+
+    def run_folder(self, experiment: str, arm: str, seed: int) -> Path:
+        return self.runs / experiment / arm / f"seed{seed}"
+
+
+def shown(path: Path) -> str:
+    """A path as commands and messages give it: relative to the project's root if it lies below."""
+    try:
+        return str(path.relative_to(ROOT))
+    except ValueError:
+        return str(path)
+
+
+def setup_stage(context: Context) -> Stage:
+    """scripts/setup.sh, which knows by itself what is there."""
+    return Stage("set-up", ("bash", "scripts/setup.sh"), context.runs / ".stages" / "setup.log")
+
+
+def corpus_stages(context: Context) -> list[Stage]:
+    """The corpus's script; none for a corpus of the user's own."""
+    corpus = context.corpus
+    if not corpus.script:
+        return []
+    command = ["bash", corpus.script, *corpus.options]
+    if context.data_bin != ROOT / "data-bin":
+        command += ["--data-bin", shown(context.data_bin)]
+    return [
+        Stage(
+            f"corpus {corpus.name}",
+            tuple(command),
+            context.runs / ".stages" / "corpus.log",
+            marker=context.data_bin / ".stages" / f"{corpus.name}.json",
+            outputs=(context.data / "dict.txt", context.data / "train.bin", context.data / "valid.bin"),
+            seconds=corpus.seconds,
+        )
+    ]
+
+
+def report_stage(context: Context, needs: Sequence[Stage]) -> Stage:
+    """All analyses and the report, of everything below the runs' folder."""
+    command = ".venv/bin/python", "analysis/report.py", "--runs", shown(context.runs), "--out", shown(context.report)
+    return Stage(
+        "report",
+        (*command, *context.profile.report_options),
+        context.runs / ".stages" / "report.log",
+        marker=context.report / ".stage.json",
+        outputs=(context.report / "index.html", context.report / "report.json"),
+        needs=tuple(needs),
+        seconds=context.profile.report_seconds,
+    )
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """The object in a file; empty if there is none or it is broken."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file in one rename, its folder included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
