@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import struct
 from dataclasses import asdict
@@ -86,7 +87,9 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.spec = {"driver": "file", "path": f"{self.path}/"}
-        self.context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+        # On a small machine the encoder must not take the cores that training uses.
+        concurrency = {"data_copy_concurrency": {"limit": 1}} if (os.cpu_count() or 1) <= 4 else {}
+        self.context = ts.Context({"cache_pool": {"total_bytes_limit": 0}, **concurrency})
         self.kv = ts.KvStore.open(self.spec, context=self.context).result()
         self.root: dict[str, Any] = self.read_json("zarr.json") or group_metadata()
 
