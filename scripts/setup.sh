@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv in the project's root: torch, fairseq (compiled here, a few minutes) and this project. Skips what is there; an
 # interrupted set-up goes on when run again. What may be set: PYTHON (a Python 3.11 or 3.12), TORCH_SPEC (what pip installs as
-# torch, options included: TORCH_SPEC="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu" takes the build without
+# torch, options included, e.g. TORCH_SPEC="torch==2.13.0 --index-url ADDRESS" for an index that holds the build without
 # CUDA), SETUP_EXTRAS (extras of setup.py), SETUP_DISK_GB (free disk asked for).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
