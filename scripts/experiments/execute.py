@@ -78,7 +78,7 @@ def _one(stage: Stage, out: TextIO) -> None:
     finally:
         seconds = before + time.monotonic() - started
         if stage.run:
-            _note(stage.run, seconds=round(seconds, 1))
+            _note(stage.run, seconds=round(seconds, 2))
     if code != 0:
         raise StageError(_failure(stage, code))
     missing = [shown(path) for path in stage.outputs if not path.exists()]
@@ -88,7 +88,7 @@ def _one(stage: Stage, out: TextIO) -> None:
         )
     if stage.run:
         _note(stage.run, finished=True)
-    stage.mark(round(seconds, 1))
+    stage.mark(round(seconds, 2))
 
 
 def _child(stage: Stage, show: Echo | Training) -> int:

@@ -1,0 +1,98 @@
+"""A project around the real runner whose other parts are fakes, so that its behaviour shows without training or network."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FAKES = {
+    "scripts/setup.sh": 'echo set-up >> calls\necho "ready"\n',
+    "scripts/prepare_wikipedia_sample.sh": """
+echo "corpus $*" >> calls
+mkdir -p data-bin/wikipedia-sample data-bin/wikipedia-smoke
+for name in wikipedia-sample wikipedia-smoke; do touch data-bin/$name/{dict.txt,train.bin,valid.bin}; done
+""",
+    "scripts/train_e1.sh": """
+echo "train $RUN" >> calls
+mkdir -p "$RUN/dump.zarr"
+echo '2026-01-01 | INFO | train_inner | {"loss": "10.5", "num_updates": "10", "embed_mean_cosine": "0.25"}'
+case ${FAKE:-} in
+    fail) echo "the reason of the failure"; exit 3 ;;
+    no-dump) exit 0 ;;
+    wait) exec "$PYTHON_FOR_TESTS" -c '
+import os, signal, sys
+def stop(number, frame):
+    open(os.environ["RUN"] + "/flushed", "w").write(signal.Signals(number).name)
+    sys.exit(1)
+signal.signal(signal.SIGINT, stop); signal.signal(signal.SIGTERM, stop)
+open(os.environ["READY"], "w").write("ready")
+while True: signal.pause()' ;;
+    deaf) exec "$PYTHON_FOR_TESTS" -c '
+import os, signal
+heard = []
+signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+open(os.environ["READY"], "w").write("ready")
+while True:
+    signal.pause()
+    open(os.environ["READY"], "w").write("heard")' ;;
+esac
+echo '{}' > "$RUN/dump.zarr/zarr.json"
+""",
+    ".venv/bin/python": """
+echo "report $*" >> calls
+while (($#)); do [[ $1 == --out ]] && out=$2; shift; done
+mkdir -p "$out" && touch "$out/index.html" "$out/report.json"
+""",
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the runner with fakes around it."""
+
+    root: Path
+
+    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+        env = {**os.environ, "PYTHON": sys.executable, "PYTHON_FOR_TESTS": sys.executable, **environment}
+        return subprocess.Popen(
+            [sys.executable, "scripts/run_all.py", *options],
+            cwd=self.root,
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *options: str, **environment: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        process = self.start(*options, **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def calls(self) -> list[str]:
+        """What the fakes were called for since the last look, the set-up aside."""
+        path = self.root / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return [line for line in lines if line != "set-up"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
+    (root / "scripts").mkdir(parents=True)
+    for name in ("run_all.sh", "run_all.py"):
+        shutil.copy(ROOT / "scripts" / name, root / "scripts")
+    shutil.copytree(ROOT / "scripts/experiments", root / "scripts/experiments")
+    for name, text in FAKES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/usr/bin/env bash\nset -euo pipefail\n" + text)
+        path.chmod(0o755)
+    return Project(root)
