@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from cli import run
+from dump import Dump, Table, signature
 from numpy.typing import NDArray
 
 BLOCK = 512  # queries at a time: one block of cosines to 50,265 rows is 100 MB
+TILE = 64  # columns of which the largest is looked at first
 
 
 @dataclass(frozen=True)
@@ -36,37 +40,116 @@ def unit_rows(values: NDArray[np.floating], centre: NDArray[np.floating] | None 
     return np.divide(table, norms, out=np.zeros_like(table), where=norms > 0)
 
 
-def nearest(unit: NDArray[np.float32], queries: NDArray[np.integer], candidates: NDArray[np.integer], k: int) -> Neighbours:
+def nearest(
+    unit: NDArray[np.float32], queries: NDArray[np.integer], candidates: NDArray[np.integer], k: int
+) -> Neighbours:
     """The `k` nearest of the rows `candidates` to each of the rows `queries`, by cosine.
 
     `unit` (rows, dim) holds unit rows. A row is never its own neighbour; rows of zero norm are nobody's neighbour and have
-    none. Equal cosines are ordered by row number.
+    none.
     """
     if k < 1:
         raise ValueError(f"expected at least 1 neighbour, found k = {k}")
+    queries = np.asarray(queries, np.int64)
     live = np.einsum("ij,ij->i", unit, unit) > 0
     pool = np.unique(np.asarray(candidates, np.int64))
     pool = pool[live[pool]]
     place = np.full(len(unit), -1, np.int64)
     place[pool] = np.arange(len(pool))
+    kept = min(k, len(pool))
     rows = np.full((len(queries), k), -1, np.int64)
     cosines = np.full((len(queries), k), np.nan, np.float32)
-    others = np.ascontiguousarray(unit[pool])
+    others = np.zeros((-(-len(pool) // TILE) * TILE, unit.shape[1]), np.float32)
+    others[: len(pool)] = unit[pool]
     for start in range(0, len(queries), BLOCK):
-        block = np.asarray(queries[start : start + BLOCK], np.int64)
+        block = queries[start : start + BLOCK]
         similar = unit[block] @ others.T
+        similar[:, len(pool) :] = -np.inf
         own = np.flatnonzero(place[block] >= 0)
         similar[own, place[block[own]]] = -np.inf
-        kept = min(k, len(pool))
-        best = np.argpartition(-similar, kept - 1, axis=1)[:, :kept] if kept < len(pool) else _all(similar.shape)
-        values = np.take_along_axis(similar, best, axis=1)
-        order = np.lexsort((best, -values), axis=1)
-        best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+        best, values = _largest(similar, kept)
         usable = np.isfinite(values) & live[block][:, None]
-        rows[start : start + len(block), :kept] = np.where(usable, pool[best], -1)
-        cosines[start : start + len(block), :kept] = np.where(usable, values, np.nan)
+        here = slice(start, start + len(block))
+        rows[here, :kept] = np.where(usable, pool[np.minimum(best, len(pool) - 1)], -1)
+        cosines[here, :kept] = np.where(usable, values, np.nan)
     return Neighbours(rows, cosines)
 
 
-def _all(shape: tuple[int, int]) -> NDArray[np.int64]:
-    return np.broadcast_to(np.arange(shape[1]), shape)
+def table_neighbours(
+    table: Table, values: NDArray[np.float32], queries: NDArray[np.integer], k: int, *, centred: bool = False
+) -> Neighbours:
+    """The `k` nearest counted rows to each of `queries`; `values` (rows, dim) is a snapshot of `table`.
+
+    With `centred` the common vector (mean of the counted rows of non-zero norm) is taken from every row first.
+    """
+    counted = table.counted_rows
+    live = counted[np.einsum("ij,ij->i", values[counted], values[counted]) > 0]
+    centre = values[live].mean(axis=0, dtype=np.float64) if centred and len(live) else None
+    unit = unit_rows(values, centre)
+    if centred:
+        unit[np.einsum("ij,ij->i", values, values) == 0] = 0  # a row without a direction gets none by centring
+    return nearest(unit, queries, counted, k)
+
+
+def _largest(similar: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Columns and values of the `k` largest of each row (rows, columns), largest first, equal ones by column.
+
+    The k largest lie in the k tiles of columns with the largest maxima; looking at those alone is exact and several
+    times as fast as a partition of the whole row.
+    """
+    count, columns = similar.shape
+    tiles = similar.reshape(count, columns // TILE, TILE)
+    chosen = np.sort(_partition(tiles.max(axis=2), k), axis=1)
+    inside = np.take_along_axis(tiles, chosen[:, :, None], axis=1).reshape(count, -1)
+    numbers = (chosen[:, :, None] * TILE + np.arange(TILE)).reshape(count, -1)
+    order = np.argsort(-inside, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(numbers, order, axis=1), np.take_along_axis(inside, order, axis=1)
+
+
+def _partition(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Columns of the `k` largest values of each row in any order; all columns if there are no more than k."""
+    if k >= values.shape[1]:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k :]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dump", type=Path, metavar="DUMP", help="dump.zarr, or its run's folder")
+    parser.add_argument(
+        "--token", action="append", required=True, help="text with its leading space, or row; repeatable"
+    )
+    parser.add_argument("--k", type=int, default=10, help="neighbours of each token (default 10)")
+    parser.add_argument("--update", type=int, help="snapshot to read (default: the last one)")
+    parser.add_argument("--table", metavar="NAME", help="the table to read (default: the dump's main table)")
+    chosen = parser.parse_args(arguments)
+    if chosen.k < 1:
+        sys.exit(f"error: --k: expected at least 1, found {chosen.k}")
+    table = Dump.open(chosen.dump).table(chosen.table)
+    _print(table, [table.row_of(token) for token in chosen.token], chosen.k, chosen.update)
+    return 0
+
+
+def _print(table: Table, rows: list[int], k: int, update: int | None) -> None:
+    if not len(table.snapshot_updates):
+        raise table.error("the dump lists no snapshot, and neighbours need one")
+    update = int(table.snapshot_updates[-1]) if update is None else update
+    values, queries = table.snapshot(update), np.array(rows)
+    found = {
+        name: table_neighbours(table, values, queries, k, centred=name == "centred") for name in ("raw", "centred")
+    }
+    print(signature(table.dump, table, update))
+    for place, query in enumerate(queries):
+        print(f"{table.texts[query]!r}: row {query}, token count {table.counts[query]}")
+        print(f"  {'raw':<34}{'centred by the common vector'}")
+        for rank in range(k):
+            cells = [
+                f"{cosine:+.3f} {table.texts[row]!r}" if row >= 0 else ""
+                for row, cosine in ((n.rows[place, rank], n.cosines[place, rank]) for n in found.values())
+            ]
+            if any(cells):
+                print(f"  {cells[0]:<34}{cells[1]}")
+
+
+if __name__ == "__main__":
+    run(main)

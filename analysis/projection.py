@@ -9,17 +9,31 @@ of each token's real neighbourhood the picture keeps.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from neighbours import nearest, unit_rows
+from categories import CategoryTokens, find_tokens
+from cli import parser, run
+from curves import spread
+from dump import Dump, signature
+from map_figure import draw_map
+from neighbours import unit_rows
 from numpy.typing import NDArray
+
+# Threads that wait for one another must sleep: spinning ones make t-SNE four times as slow where the cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from openTSNE import TSNEEmbedding, affinity, initialization
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 
 COMPONENTS = 50
+SNAPSHOTS = 12  # of which maps are made by default, at most
 K = 10  # neighbours that the preservation counts
 Space = Literal["raw", "centred"]
 
@@ -63,15 +77,15 @@ def project(
     *,
     space: Space = "raw",
     perplexity: float = 30.0,
-    iterations: int = 500,
-    carry_iterations: int = 100,
+    iterations: int = 400,
+    carry_iterations: int = 60,
     seed: int = 0,
     jobs: int = 2,
 ) -> Projection:
     """Fit the map on the last of `updates` and carry it back to the first.
 
     `read(update)` gives the values (n, dim) of `rows` at an update, for the space "centred" less the common vector.
-    With "raw" the components are those of the rows as they are, with "centred" those of unit rows. Raises ValueError
+    With "raw" the components are those of the values as they are, with "centred" those of unit rows. Raises ValueError
     for fewer than 10 rows.
     """
     if len(rows) < 10:
@@ -87,7 +101,9 @@ def project(
         values = unit_rows(values) if space == "centred" else values
         components = min(COMPONENTS, *values.shape)
         reduced = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(values)
-        near = affinity.PerplexityBasedNN(reduced, perplexity=perplexity, method="exact", n_jobs=jobs, random_state=seed)
+        near = affinity.PerplexityBasedNN(
+            reduced, perplexity=perplexity, method="exact", n_jobs=jobs, random_state=seed
+        )
         start = initialization.pca(reduced, random_state=seed) if current is None else current
         embedding = TSNEEmbedding(start, near, negative_gradient_method="bh", n_jobs=jobs, random_state=seed)
         if current is None:
@@ -111,6 +127,112 @@ def neighbour_preservation(
 
 
 def _nearest_euclidean(points: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    from sklearn.neighbors import NearestNeighbors
-
     return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points).kneighbors(return_distance=False)
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """A table's maps with what is needed to draw and to cite them."""
+
+    projection: Projection
+    categories: CategoryTokens
+    texts: list[str]
+    signatures: tuple[str, ...]  # one for each update
+
+
+def analyse(
+    dump: Dump,
+    table_name: str | None = None,
+    *,
+    updates: Sequence[int] | None = None,
+    points: int = 1200,
+    space: Space = "raw",
+    perplexity: float = 30.0,
+    seed: int = 0,
+    jobs: int = 2,
+) -> MapResult:
+    """Maps of the category tokens and the most frequent tokens, `points` in all, at `updates` (default: 12 snapshots).
+
+    Raises DumpError if the dump has no snapshot.
+    """
+    table = dump.table(table_name)
+    chosen = (
+        [int(update) for update in updates]
+        if updates is not None
+        else spread(table.snapshot_updates, SNAPSHOTS).tolist()
+    )
+    if not chosen:
+        raise table.error("the dump lists no snapshot, and a map needs one")
+    categories = find_tokens(table.texts, table.counts)
+    rows = select_rows(table.counts, table.counted, categories.all_rows(), points)
+
+    def values(update: int) -> NDArray[np.float32]:
+        whole = table.snapshot(update)
+        return whole[rows] - whole[table.counted].mean(axis=0) if space == "centred" else whole[rows]
+
+    projection = project(values, chosen, rows, space=space, perplexity=perplexity, seed=seed, jobs=jobs)
+    signatures = tuple(signature(dump, table, update) for update in projection.updates)
+    return MapResult(projection, categories, table.texts, signatures)
+
+
+def describe(projection: Projection, index: int) -> str:
+    """One sentence on how far the map at `updates[index]` can be trusted."""
+    mean, half = projection.preserved(index)
+    return (
+        f"neighbour preservation {mean:.2f} ± {half:.2f} (95 %, over {len(projection.rows):,} tokens; "
+        f"a random map: {projection.chance:.3f})"
+    )
+
+
+def figures(result: MapResult, out: Path) -> list[Path]:
+    """Draw the last update's map as PNG and PDF."""
+    projection = result.projection
+    update = projection.updates[-1]
+    return draw_map(
+        projection.positions[-1],
+        projection.rows,
+        result.texts,
+        result.categories,
+        title=f"t-SNE of {len(projection.rows):,} tokens at update {update:,}: a picture, not evidence",
+        note=f"{describe(projection, -1)}\n{result.signatures[-1]}",
+        out=out,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser(__doc__ or "", dumps=1)
+    options.add_argument("--points", type=int, default=1200, help="tokens in all (default 1200, about 15 s on 2 cores)")
+    options.add_argument("--snapshots", type=int, default=12, help="at most so many snapshots (default 12)")
+    options.add_argument(
+        "--space",
+        choices=("raw", "centred"),
+        default="raw",
+        help="rows as they are (default, the study's way), or unit rows less the common vector",
+    )
+    options.add_argument("--perplexity", type=float, default=30.0, help="of t-SNE (default 30)")
+    options.add_argument("--seed", type=int, default=0, help="of PCA and t-SNE (default 0)")
+    chosen = options.parse_args(arguments)
+    for name, least in (("points", 10), ("snapshots", 1), ("perplexity", 2)):
+        if getattr(chosen, name) < least:
+            sys.exit(f"error: --{name}: expected at least {least}, found {getattr(chosen, name)}")
+    dump = Dump.open(chosen.dumps[0])
+    result = analyse(
+        dump,
+        chosen.table,
+        updates=[int(update) for update in spread(dump.table(chosen.table).snapshot_updates, chosen.snapshots)],
+        points=chosen.points,
+        space=chosen.space,
+        perplexity=chosen.perplexity,
+        seed=chosen.seed,
+    )
+    written = figures(result, chosen.out)
+    print(result.signatures[-1])
+    for index, update in enumerate(result.projection.updates):
+        print(f"update {update:>8,}: {describe(result.projection, index)}")
+    print(result.categories.report())
+    print("wrote " + ", ".join(str(path) for path in written))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
