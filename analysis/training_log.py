@@ -11,11 +11,12 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from plots import OKABE_ITO, new_figure, save, update_axis
 
 COLUMNS = ("loss", "wps", "ups", "valid_loss")
 MARGIN = 0.10  # STUDY.md: C3, C5 and C7 need a validation loss at least 10 % below the unigram entropy
@@ -84,6 +85,31 @@ def learning_check(log: pd.DataFrame | None, unigram_entropy: float | None) -> L
     return LearningCheck(loss, entropy, gain, beats, reason)
 
 
+def figures(logs: Mapping[str, pd.DataFrame], unigram_entropy: float | None, out: Path) -> list[Path]:
+    """Loss over updates, one colour a run (`logs` by name), with the unigram entropy and the rule's line; PNG and PDF."""
+    figure, axes = new_figure(width=7.4, height=4.4)
+    axis = axes[0, 0]
+    updates = [0]
+    for index, (name, log) in enumerate(logs.items()):
+        colour = OKABE_ITO[index % len(OKABE_ITO)]
+        loss, valid = log["loss"].dropna(), log["valid_loss"].dropna()
+        axis.plot(loss.index, loss.to_numpy(), color=colour, label=f"{name}: training")
+        axis.plot(
+            valid.index, valid.to_numpy(), "o", color=colour, markeredgecolor="black", label=f"{name}: validation"
+        )
+        updates += [*loss.index, *valid.index]
+    if unigram_entropy is not None:
+        axis.axhline(unigram_entropy, color="black", linestyle="--", linewidth=1, label="unigram entropy of the corpus")
+        axis.axhline(
+            (1 - MARGIN) * unigram_entropy, color="black", linestyle=":", linewidth=1, label=f"{MARGIN:.0%} below it"
+        )
+    update_axis(axis, sorted(updates), log=False)
+    axis.set_ylabel("loss (bits for each predicted token)")
+    axis.set_title("Loss over training")
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return save(figure, out, "training_loss")
+
+
 def _records(lines: Iterable[str]) -> dict[int, dict[str, float]]:
     """Values by update. A line of an earlier update than the last one means a resumed run: what lies past it is cut."""
     records: dict[int, dict[str, float]] = {}
@@ -132,23 +158,25 @@ def _is_number(value: object) -> bool:
         return False
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Print fairseq's training log as a table over updates.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path, help="the file of --log-file")
     parser.add_argument(
         "--unigram-entropy", type=float, help="of the corpus, in bits: judge the last validation loss by it"
     )
-    options = parser.parse_args(argv)
-    try:
-        log = read_training_log(options.log)
-    except LogError as error:
-        print(error, file=sys.stderr)
-        return 1
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the figure goes (default: none is drawn)")
+    chosen = parser.parse_args(arguments)
+    log = read_training_log(chosen.log)
     print(log.to_string(na_rep="-"))
-    if options.unigram_entropy is not None:
-        print(learning_check(log, options.unigram_entropy).reason)
+    if chosen.unigram_entropy is not None:
+        print(learning_check(log, chosen.unigram_entropy).reason)
+    if chosen.out is not None:
+        print("wrote " + ", ".join(map(str, figures({chosen.log.stem: log}, chosen.unigram_entropy, chosen.out))))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (LogError, OSError) as error:
+        sys.exit(f"error: {error}")

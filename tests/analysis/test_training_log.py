@@ -82,11 +82,19 @@ def test_an_unknown_entropy_decides_nothing(tmp_path, entropy):
     assert learning_check(None, 11.0).beats is None
 
 
-def test_a_log_that_is_no_log_gives_one_clear_line(tmp_path, capsys):
+def test_a_log_that_is_no_log_gives_one_clear_line(tmp_path):
     with pytest.raises(LogError, match="found none"):
         read_training_log(tmp_path / "missing.log")
     path = write(tmp_path / "other.log", ["hello"])
-    assert main([str(path)]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "--log-format json" in error
+    with pytest.raises(LogError, match="--log-format json") as error:
+        main([str(path)])
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_prints_the_table_and_draws_the_curve(tmp_path, capsys):
+    path = write(tmp_path / "train.log", [inner(10, 14.5), inner(20, 12.25), valid(20, 11.5)])
+    assert main([str(path), "--unigram-entropy", "11", "--out", str(tmp_path / "out")]) == 0
+    output = capsys.readouterr().out
+    assert "12.25" in output
+    assert "misses the rule" in output
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["training_loss.pdf", "training_loss.png"]
