@@ -43,10 +43,13 @@ def test_appears_at_the_end(tmp_path: Path) -> None:
 
 
 def test_exception_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
+    def stopped() -> None:
         with staged(tmp_path / "c") as partial:
             (partial / "train.bin").write_text("1")
             raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert names(tmp_path) == []
 
 

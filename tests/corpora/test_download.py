@@ -178,7 +178,7 @@ def test_nothing_to_be_had(server: Any, tmp_path: Path) -> None:
         get(server, tmp_path / "file.zip", missing)
     assert "\n" not in str(error.value)
     closed = "http://127.0.0.1:1/file.zip"
-    with pytest.raises(CorpusError, match="no connection .*give --from"):
+    with pytest.raises(CorpusError, match=r"no connection .*give --from"):
         get(server, tmp_path / "file.zip", closed)
     with pytest.raises(CorpusError, match="not an address"):
         get(server, tmp_path / "file.zip", "wikitext")
