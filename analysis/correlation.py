@@ -65,7 +65,7 @@ class BinnedCurve:
 def binned_curve(
     counts: NDArray[np.int64], per_row: NDArray[np.floating], *, per_decade: int = 4, least: int = 10
 ) -> BinnedCurve:
-    """Bin tokens by count, `per_decade` bins of equal log width; a bin of fewer than `least` joins the one below it.
+    """Bin tokens by count, `per_decade` bins of equal log width; a bin of fewer than `least` tokens joins the next.
 
     Tokens of count 0 take no part.
     """
@@ -77,11 +77,14 @@ def binned_curve(
     place = np.searchsorted(edges, counts, side="right") - 1
     members = [np.flatnonzero(place == index) for index in range(len(edges))]
     bins: list[NDArray[np.intp]] = []
+    pending = np.zeros(0, np.intp)
     for rows in members:
-        if len(rows) >= least or (len(rows) and not bins):
-            bins.append(rows)
-        elif len(rows):
-            bins[-1] = np.concatenate([bins[-1], rows])
+        pending = np.concatenate([pending, rows])
+        if len(pending) >= least:
+            bins.append(pending)
+            pending = pending[:0]
+    if len(pending):
+        bins.append(np.concatenate([bins.pop(), pending]) if bins else pending)
     quantiles = [np.quantile(per_row[rows], [0.05, 0.25, 0.5, 0.75, 0.95]) for rows in bins]
     return BinnedCurve(
         low=np.array([counts[rows].min() for rows in bins], np.int64),
