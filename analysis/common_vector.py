@@ -247,6 +247,7 @@ def _figure_oscillation(result: CommonVectorResult, out: Path) -> list[Path]:
         words = f"{label}: ratio {entry.ratio:.2f}" if math.isfinite(entry.ratio) else label
         axis.plot(entry.updates, entry.residual, color=colour, label=words, linewidth=1.1)
     axis.axhline(0, color="black", linewidth=0.6)
+    update_axis(axis, result.oscillation_all.updates, log=False)
     axis.set_xlabel(f"update (one point every {result.oscillation_all.spacing:,})")
     axis.set_ylabel("cosine to the common vector, less trend")
     axis.set_title("Oscillation after the first tenth: the series less a cubic in log update")
