@@ -151,7 +151,7 @@ fi
 rm -f "$STATE/stamp"
 BEGAN=$SECONDS
 if .venv/bin/python -c '' 2>/dev/null; then
-    .venv/bin/python -c "$PROBE" 2>/dev/null || die "expected Python 3.11 or 3.12 in .venv, found another; delete .venv and run it again"
+    answer=$(.venv/bin/python -c "$PROBE" 2>&1) || die "expected Python 3.11 or 3.12 in .venv, found one that ${answer##*$'\n'}; delete .venv and run it again"
     .venv/bin/python scripts/experiments/repair.py
 fi
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then

@@ -88,7 +88,7 @@ class Training:
         parts = [f"update {update} of {self._updates}"]
         if "loss" in stats:
             parts.append(f"loss {float(stats['loss']):.2f} bits")
-        cosine = next((value for name, value in stats.items() if name.endswith("mean_cosine")), None)
+        cosine = stats.get("embed_cos")
         if cosine is not None:
             parts.append(f"mean cosine {float(cosine):.3f}")
         first, since = self._first or (update, now)

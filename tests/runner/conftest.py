@@ -21,7 +21,7 @@ for name in wikipedia-sample wikipedia-smoke; do touch data-bin/$name/{dict.txt,
     "scripts/train_e1.sh": """
 echo "train $RUN" >> calls
 mkdir -p "$RUN/dump.zarr"
-echo '2026-01-01 | INFO | train_inner | {"loss": "10.5", "num_updates": "10", "embed_mean_cosine": "0.25"}'
+echo '2026-01-01 | INFO | train_inner | {"loss": "10.5", "num_updates": "10", "embed_cos": "0.25"}'
 case ${FAKE:-} in
     fail) echo "the reason of the failure"; exit 3 ;;
     no-dump) exit 0 ;;

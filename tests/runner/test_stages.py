@@ -1,6 +1,7 @@
 """run_all.sh skips what is finished, resumes what is not, and never mixes two trainings in one folder."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_the_report_is_made_again_after_a_new_training_only(project):
 def test_another_command_over_a_run_is_refused_in_one_line(project, fake):
     project.run("--profile", "smoke", FAKE=fake)
     project.calls()
-    code, out, err = project.run("--profile", "quick", "--runs", "runs/smoke")
+    code, _, err = project.run("--profile", "quick", "--runs", "runs/smoke")
     assert code == 1
     assert len(err.splitlines()) == 1
     assert ("a finished run" if not fake else "an unfinished run") in err
@@ -128,8 +129,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(project):
 
 
 def test_run_all_sh_passes_its_options_and_status(project):
-    import subprocess
-
     done = subprocess.run(
         ["bash", str(project.root / "scripts/run_all.sh"), "--only", "E9"],
         cwd=Path("/"),

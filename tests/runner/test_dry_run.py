@@ -1,0 +1,174 @@
+"""The commands that run_all.sh prints: one a line, complete, understood by a shell and by fairseq's own parser."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from experiments import run
+from experiments.profiles import PROFILES
+from experiments.registry import EXPERIMENTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def dry_run(capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    assert run.main([*options, "--dry-run"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def split(line: str) -> tuple[dict[str, str], list[str]]:
+    """A line's assignments and its words."""
+    words = shlex.split(line)
+    count = next(i for i, word in enumerate(words) if "=" not in word)
+    return dict(word.split("=", 1) for word in words[:count]), words[count:]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Options that point to empty folders, so that nothing is finished there."""
+    monkeypatch.chdir(ROOT)
+    return (
+        "--runs",
+        str(tmp_path / "my runs"),
+        "--data-bin",
+        str(tmp_path / "data"),
+        "--report",
+        str(tmp_path / "report"),
+    )
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_line_is_a_command_of_a_file_that_is_there(profile, elsewhere, capsys):
+    lines = dry_run(capsys, "--profile", profile, *elsewhere)
+    seeds = len(PROFILES[profile].seeds)
+    assert len(lines) == 3 + seeds
+    for line in lines:
+        _, words = split(line)
+        assert words[0] in ("bash", ".venv/bin/python")
+        done = subprocess.run(["bash", "-n", "-c", line], check=False)
+        assert done.returncode == 0
+        if words[0] == "bash":
+            assert (ROOT / words[1]).is_file()
+
+
+def test_the_same_options_give_the_same_lines_and_seeds_and_folders_follow_them(elsewhere, capsys):
+    options = ("--profile", "smoke", "--seeds", "4,7", *elsewhere)
+    lines = dry_run(capsys, *options)
+    assert lines == dry_run(capsys, *options)
+    trainings = [split(line)[0] for line in lines if "train_e1.sh" in line]
+    assert [variables["SEED"] for variables in trainings] == ["4", "7"]
+    assert [variables["RUN"] for variables in trainings] == [f"{elsewhere[1]}/E1/base/seed{k}" for k in (4, 7)]
+    assert f"{elsewhere[3]}/wikipedia-smoke" == trainings[0]["DATA"]
+
+
+def test_works_with_the_standard_library_alone_and_before_any_set_up(tmp_path):
+    """Without site-packages (-S), from another folder: the first line goes to the project's root."""
+    done = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "scripts/run_all.py"), "--dry-run", "--runs", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"cd {shlex.quote(str(ROOT))}"
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--only", "E2"), "E2 is not there yet"),
+        (("--only", "E1,E7"), "expected a list of E1"),
+        (("--only", ","), "expected a list of E1"),
+        (("--seeds", "x"), "--seeds"),
+        (("--seeds", "0"), "--seeds"),
+        (("--seeds", "1,1"), "--seeds"),
+        (("--corpus", "nowhere"), "prepare_text.sh --name nowhere"),
+    ],
+)
+def test_wrong_options_are_one_line(options, part, capsys):
+    if options[1] in EXPERIMENTS and EXPERIMENTS[options[1]].stages:
+        pytest.skip(f"{options[1]} is there")
+    assert run.main([*options, "--dry-run"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert part in captured.err
+
+
+@pytest.mark.parametrize(("text", "expected"), [("3", (1, 2, 3)), ("2,5", (2, 5)), ("4,", (4,)), ("1", (1,))])
+def test_seeds(text, expected):
+    assert run.seeds(text, PROFILES["quick"]) == expected
+
+
+def test_list_names_every_profile_and_experiment(capsys):
+    assert run.main(["--list"]) == 0
+    out = capsys.readouterr().out
+    for name in (*PROFILES, *EXPERIMENTS):
+        assert name in out
+
+
+PARSE = """
+import json, sys
+from fairseq import options
+for line in sys.stdin:
+    words = json.loads(line)
+    words[words.index("--user-dir") + 1] = sys.argv[1]
+    args = options.parse_args_and_arch(options.get_training_parser(), input_args=words)
+    print(json.dumps([args.max_update, args.encoder_layers, args.task, args.optimizer, args.record_dir, args.seed, args.cpu]))
+"""
+
+
+@pytest.mark.train
+def test_fairseq_understands_the_training_of_every_profile(elsewhere, capsys, tmp_path):
+    """train_e1.sh is run with a fairseq-train that prints its arguments; these go through fairseq's parser with our plug-in."""
+    fake = tmp_path / "fairseq-train"
+    fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    fake.chmod(0o755)
+    printed, wanted = [], []
+    for name, profile in PROFILES.items():
+        line = next(line for line in dry_run(capsys, "--profile", name, *elsewhere) if "train_e1.sh" in line)
+        variables, words = split(line)
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **variables, "DEVICE": "cpu", "FAIRSEQ_TRAIN": str(fake)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        printed.append(done.stdout)
+        size = profile.base
+        dump = f"{variables['RUN']}/dump.zarr"
+        wanted.append(
+            [size.updates, size.layers, "embedding_masked_lm", "fused_adam", dump, int(variables["SEED"]), True]
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT / "fairseq_ext")],
+        input="".join(printed),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")] == wanted
+
+
+def test_a_gpu_is_asked_for_only_where_there_is_one(tmp_path):
+    env = {**os.environ, "DEVICE": "gpu", "RUN": str(tmp_path), "FAIRSEQ_TRAIN": "true"}
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
+    done = subprocess.run(
+        ["bash", "scripts/train_e1.sh"], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "DEVICE=cpu" in done.stderr
