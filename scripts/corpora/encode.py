@@ -61,6 +61,7 @@ class Encoder:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread a worker
         self.rules = rules
         self.tokenizer = bpe.load()
+        self.longest = rules.max_tokens * bpe.LONGEST_TOKEN  # characters; a longer text has too many tokens for certain
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """BPE ids of each text."""
@@ -68,7 +69,7 @@ class Encoder:
 
     def pieces(self, text: str) -> list[tuple[str, list[int]]]:
         """The text in pieces of at most `max_tokens` BPE ids: halved at sentence ends until each is short enough."""
-        if len(text) <= self.rules.max_tokens * bpe.LONGEST_TOKEN:  # else it is too long for certain
+        if len(text) <= self.longest:
             ids = self.ids([text])[0]
             if len(ids) <= self.rules.max_tokens:
                 return [(text, ids)]
@@ -88,11 +89,14 @@ class Encoder:
         words: list[int] = []
         documents: list[int] = []
         long_lines = 0
-        for (document, text), ids in zip(kept, self.ids([text for _, text in kept]), strict=True):
-            pieces = [(text, ids)]
-            if len(ids) > self.rules.max_tokens:
-                long_lines += 1
+        whole = iter(self.ids([text for _, text in kept if len(text) <= self.longest]))
+        for document, text in kept:
+            ids = next(whole) if len(text) <= self.longest else None
+            if ids is not None and len(ids) <= self.rules.max_tokens:
+                pieces = [(text, ids)]
+            else:
                 pieces = self.pieces(text)
+                long_lines += 1
             for piece, piece_ids in pieces:
                 examples.append(piece_ids)
                 words.append(len(piece.split()))
