@@ -1,0 +1,251 @@
+"""The report of all runs: one offline page, a file for machines, and the figures.
+
+    python analysis/report.py --runs runs --out report
+
+Reads runs/<experiment>/<arm>/seed<k>/ and writes report/index.html, report/report.json and report/figures/. Whatever is
+missing (no run, an unfinished one, a broken dump) is listed with the command that makes it; the rest is reported. The exit
+status is 1 where runs were found and none could be read, or where the output could not be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from captions import VERDICTS
+from claims import STATEMENTS, Claim, merge_signatures
+from cli import plain, run
+from dump import signature
+from evidence import Evidence, SnapshotCache
+from page import Section, render
+from runs import COMMAND, Missing, Run, find_runs
+from sections import CLAIMS_OF, SECTIONS, missing_claim
+
+VERSION = 1  # of report.json
+
+
+@dataclass
+class Report:
+    """Everything that is found: claims in the study's order, sections, what is missing, data by experiment."""
+
+    runs: list[Run]
+    claims: list[Claim] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+    signatures: list[str] = field(default_factory=list)
+    updates: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> str:
+        """What reproduces the report: the merged signatures of the dumps that it was made from."""
+        return merge_signatures([f"report:{VERSION}", *self.signatures]) + ("" if self.signatures else "|runs:none")
+
+
+def build(runs: list[Run], figures: Path, *, points: int) -> Report:
+    """Measure all runs; figures are written below `figures`. Raises OSError where they cannot be."""
+    report = Report(runs)
+    cache = SnapshotCache()
+    decided: dict[str, Claim] = {}
+    experiments = sorted({run.experiment for run in runs})
+    for experiment in experiments:
+        own = [run for run in runs if run.experiment == experiment]
+        for entry in own:
+            report.missing += entry.missing
+        if experiment not in SECTIONS:
+            names = ", ".join(SECTIONS)
+            report.missing.append(Missing(f"{experiment}: this version reports {names} and has no section for it."))
+            continue
+        evidence = Evidence(experiment, own, figures, cache, points)
+        outcome = SECTIONS[experiment](evidence)
+        report.sections.append(outcome.section)
+        report.data[experiment] = outcome.data
+        report.missing += evidence.missing
+        decided |= {claim.id: claim for claim in outcome.claims}
+        for entry in own:
+            dump = evidence.dump(entry)
+            if dump is not None:
+                table = dump.table()
+                last = int(table.snapshot_updates[-1]) if len(table.snapshot_updates) else None
+                report.signatures.append(signature(dump, table, last))
+                report.updates[entry.name] = "none" if last is None else f"{last:,}"
+    report.missing += [
+        Missing(f"Experiment {name} has not been run.", f"{COMMAND} --only {name}")
+        for name in SECTIONS
+        if name not in experiments
+    ]
+    later = [key for key, name in CLAIMS_OF.items() if name not in SECTIONS]
+    if later:
+        report.missing.append(Missing(f"Claims {', '.join(later)}: their experiments are not built yet."))
+    report.claims = [decided.get(key) or missing_claim(key, list(SECTIONS), experiments) for key in STATEMENTS]
+    return report
+
+
+def page_of(report: Report) -> dict[str, Any]:
+    """What the template shows, as text."""
+    counts = {word: sum(claim.verdict == word for claim in report.claims) for word in VERDICTS}
+    measured = len(report.claims) - counts["not run"]
+    tally = ", ".join(f"{number} {word}" for word, number in counts.items() if number and word != "not run")
+    return {
+        "title": "How token embeddings are learned: claims and measurements",
+        "lead": [
+            "Each claim of the study is measured on the runs that were found here. A verdict needs the size of the effect and "
+            "an interval that excludes the opposite.",
+            "With fewer than three seeds, intervals are over tokens or updates of one run: they say nothing about other seeds.",
+        ],
+        "signature": report.signature,
+        "tally": f"{measured} of {len(report.claims)} claims are measured" + (f": {tally}." if tally else "."),
+        "verdicts": [{"word": word, **style} for word, style in VERDICTS.items()],
+        "claims": [_claim_row(claim, report) for claim in report.claims],
+        "missing": [{"what": entry.what, "command": entry.command} for entry in report.missing],
+        "sections": report.sections,
+        "run_head": ["Run", "Finished", "Last snapshot", "Training time", "Profile", "Hardware"],
+        "runs": [_run_row(entry, report) for entry in report.runs],
+        "footer": "Made by analysis/report.py. The page needs no network. For machines: report.json; figures: figures/.",
+    }
+
+
+def _claim_row(claim: Claim, report: Report) -> dict[str, Any]:
+    statement = STATEMENTS[claim.id]
+    experiment = CLAIMS_OF[claim.id[:2]]
+    section = any(entry.id == experiment for entry in report.sections)
+    return {
+        "id": claim.id,
+        "anchor": experiment if section else None,
+        "words": statement.text,
+        "measure": statement.measure,
+        "parts": [
+            {
+                "measure": part.measure,
+                "value": _number(part.estimate.value),
+                "interval": _interval(part.estimate.interval),
+                "over": part.estimate.over,
+                "rule": str(part.rule),
+                **_verdict(part.verdict),
+            }
+            for part in claim.parts
+        ],
+        "study": "plot only" if statement.figure is None else f"{statement.figure:+g}",
+        "rule": statement.rule,
+        "reason": _remark(claim),
+        "signature": claim.signature,
+        **_verdict(claim.verdict),
+    }
+
+
+def _verdict(word: str) -> dict[str, str]:
+    return {"verdict": word, "symbol": VERDICTS[word]["symbol"], "css": VERDICTS[word]["css"]}
+
+
+def _remark(claim: Claim) -> str:
+    """The reason without the measured values, which stand in a column of their own."""
+    before, rule, after = claim.reason.rpartition("(rule ")
+    remark = after.partition(")")[2] if rule and claim.parts and before else claim.reason
+    remark = remark.strip("; ")
+    return remark[:1].upper() + remark[1:] + ("" if remark.endswith(".") else ".") if remark else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:+.3f}" if value == value else "no value"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "no interval" if interval is None else f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
+
+
+def _run_row(entry: Run, report: Report) -> list[str]:
+    finished = {True: "yes", False: "no", None: "not known"}[entry.finished]
+    hardware = entry.info.get("hardware")
+    words = ", ".join(f"{key} {value}" for key, value in hardware.items()) if isinstance(hardware, dict) else hardware
+    return [
+        entry.name,
+        finished,
+        report.updates.get(entry.name, "no recording"),
+        "not known" if entry.seconds is None else f"{entry.seconds:,.0f} s",
+        str(entry.info.get("profile") or "not known"),
+        str(words or "not known"),
+    ]
+
+
+def to_json(report: Report, figures: Sequence[str]) -> dict[str, Any]:
+    """report.json: the design's schema, with what is missing and the figures' names."""
+    return {
+        "signature": report.signature,
+        "version": VERSION,
+        "claims": [claim.to_json() for claim in report.claims],
+        "experiments": plain(report.data),
+        "missing": [{"what": entry.what, "command": entry.command} for entry in report.missing],
+        "figures": list(figures),
+    }
+
+
+def write(runs: list[Run], out: Path, *, points: int) -> Report:
+    """Make the report in a folder beside its place and move its files there one by one, index.html last.
+
+    Other files in `out` are left alone; figures that an earlier report wrote and this one did not are removed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(dir=out, prefix=".report-"))
+    try:
+        report = build(runs, stage / "figures", points=points)
+        figures = sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file())
+        content = json.dumps(to_json(report, figures), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        (stage / "report.json").write_bytes(content.encode("utf-8", "replace"))
+        (stage / "index.html").write_bytes(render(page_of(report)).encode("utf-8", "replace"))
+        stale = set(_earlier_figures(out)) - set(figures)
+        for name in [*figures, "report.json", "index.html"]:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).replace(out / name)
+        for name in stale:
+            (out / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return report
+
+
+def _earlier_figures(out: Path) -> list[str]:
+    """The figures that an earlier report.json names, as far as they lie below figures/."""
+    try:
+        names = json.loads((out / "report.json").read_text(encoding="utf-8"))["figures"]
+        return [name for name in names if name.startswith("figures/") and ".." not in Path(name).parts]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs' folder (default runs)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="the report's folder (default report)"
+    )
+    parser.add_argument("--points", type=int, default=1200, help="tokens of the t-SNE map (default 1200)")
+    chosen = parser.parse_args(arguments)
+    if chosen.points < 10:
+        sys.exit(f"error: --points: expected at least 10, found {chosen.points}")
+    if chosen.runs.exists() and not chosen.runs.is_dir():
+        sys.exit(f"error: --runs: expected a folder with runs, found a file: {chosen.runs}")
+    runs = find_runs(chosen.runs)
+    report = write(runs, chosen.out, points=chosen.points)
+    for claim in report.claims:
+        if claim.verdict != "not run":
+            print(f"{claim.id} {claim.verdict}: {claim.reason}")
+    for entry in report.missing:
+        print(f"missing: {entry.what}" + (f" To make it: {entry.command}" if entry.command else ""))
+    print(f"wrote {chosen.out / 'index.html'}, {chosen.out / 'report.json'}, {chosen.out / 'figures'}")
+    if runs and not report.signatures:
+        print(f"error: none of the {len(runs)} runs below {chosen.runs} could be read", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
