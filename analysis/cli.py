@@ -43,13 +43,19 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status or 0)
 
 
-def question(module: ModuleType, name: str, arguments: Sequence[str] | None = None, **options: Any) -> int:
+def question(module: ModuleType, name: str, arguments: Sequence[str] | None = None) -> int:
     """The whole command of a question module: analyse every dump, write figures and `name.json`, print verdicts.
 
-    The dumps are taken as the seeds of one arm. The module has `analyse`, `claims`, `figures` and `summary`.
+    The dumps are taken as the seeds of one arm. The module has `analyse`, `claims`, `figures` and `summary`, and may
+    have `OPTIONS`, a dict of further options of type int, each named like a parameter of `analyse`, with its help text.
     """
-    chosen = parser(module.__doc__ or "").parse_args(arguments)
-    results = [module.analyse(Dump.open(path), chosen.table, **options) for path in chosen.dumps]
+    line = parser(module.__doc__ or "")
+    options: dict[str, str] = getattr(module, "OPTIONS", {})
+    for option, text in options.items():
+        line.add_argument(f"--{option}", type=int, metavar="N", help=text)
+    chosen = line.parse_args(arguments)
+    given = {option: getattr(chosen, option) for option in options if getattr(chosen, option) is not None}
+    results = [module.analyse(Dump.open(path), chosen.table, **given) for path in chosen.dumps]
     decided = module.claims(results)
     written = module.figures(results, chosen.out)
     content = {"claims": [claim.to_json() for claim in decided], "results": [plain(result) for result in results]}

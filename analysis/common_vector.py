@@ -34,6 +34,7 @@ from plots import band, group_colours, group_label, new_figure, save, update_axi
 CLAIMS = ("C4.1", "C4.2", "C4.3")
 SNAPSHOTS_READ = 8  # from the first tenth on, for the spread of C4.3
 SHORTEST = 10  # updates: below it there is no first tenth
+OPTIONS = {"memory": "least spacing for the oscillation, in updates (default: from the optimiser's momentum)"}
 
 
 @dataclass(frozen=True)

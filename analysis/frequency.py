@@ -30,6 +30,7 @@ from plots import OKABE_ITO, ZERO_COLOUR, band, log_count_axis, new_figure, save
 
 CORRELATIONS = ("pearson_seen", "spearman_seen", "pearson_all", "spearman_all")
 CLAIMS = ("C2.1", "C2.2", "C2.3")
+OPTIONS = {"update": "analyse this snapshot (default: the last)"}
 
 
 @dataclass(frozen=True)

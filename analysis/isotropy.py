@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,10 @@ from plots import OKABE_ITO, new_figure, save, update_axis
 from scipy.special import logsumexp
 
 VARIANTS = ("raw", "centred", "standardised")
-SNAPSHOTS_READ = 6
+SNAPSHOTS_READ = 5
 BLOCK = 4096
 ROGUE = 3  # dimensions left out in the second mean cosine, as many as the paper found to matter
+OPTIONS = {"snapshots": f"measure at most N snapshots, the first and last among them (default {SNAPSHOTS_READ})"}
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,21 @@ def snapshot_isotropy(table: Table, update: int) -> SnapshotIsotropy:
         update=update,
         rows=len(counted),
         variants={
-            variant: measure(vectors, contributions if variant == "raw" else None)
-            for variant, vectors in _variants(counted)
+            variant: measure(vectors, moment, contributions if variant == "raw" else None)
+            for variant, vectors, moment in _variants(counted)
         },
         mean_vector_ratio=float(np.linalg.norm(rows.common) / rows.norms[rows.pool].mean()),
         contributions=contributions,
     )
 
 
-def measure(vectors: NDArray[np.float32], contributions: NDArray[np.float64] | None = None) -> Isotropy:
-    """Every measure of one set of vectors (n, dim), n > 1. `contributions`: of the mean cosine, if already known."""
-    moment = second_moment(vectors)
+def measure(
+    vectors: NDArray[np.float32],
+    moment: NDArray[np.float64] | None = None,
+    contributions: NDArray[np.float64] | None = None,
+) -> Isotropy:
+    """Every measure of one set of vectors (n, dim), n > 1. Its second moment and contributions, where already known."""
+    moment = second_moment(vectors) if moment is None else moment
     mean = vectors.mean(axis=0, dtype=np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(moment)
     eigenvalues = np.clip(eigenvalues, 0, None)
@@ -251,13 +256,22 @@ def summary(result: IsotropyResult) -> list[list[str | float]]:
     return [*lines, ratios]
 
 
-def _variants(counted: NDArray[np.float32]):
-    """Raw; less the mean; less the mean and divided by each dimension's standard deviation (constant ones stay 0)."""
-    yield "raw", counted
-    centred = (counted - counted.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    yield "centred", centred
+def _variants(
+    counted: NDArray[np.float32],
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float64]]]:
+    """Name, vectors and second moment: raw; less the mean; less the mean and divided by each dimension's deviation.
+
+    A dimension without deviation stays 0. The second and third moment follow from the first.
+    """
+    moment = second_moment(counted)
+    yield "raw", counted, moment
+    mean = counted.mean(axis=0, dtype=np.float64)
+    centred = (counted - mean).astype(np.float32)
+    moment = moment - np.outer(mean, mean)
+    yield "centred", centred, moment
     deviation = centred.std(axis=0, dtype=np.float64)
-    yield "standardised", (centred / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    deviation[deviation == 0] = 1
+    yield "standardised", (centred / deviation).astype(np.float32), moment / np.outer(deviation, deviation)
 
 
 def _figure_contributions(result: IsotropyResult, out: Path) -> list[Path]:
