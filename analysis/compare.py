@@ -40,12 +40,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs: statistics and row mean cosine by group at `update`, and curves of each."""
+    """Two runs: statistics and row mean cosine by group at `update`, and curves of each by its own groups."""
 
     signatures: tuple[str, str]
     labels: tuple[str, str]
     update: int
     groups: list[Group]
+    second_groups: list[Group]
     statistics: list[Difference]
     mean_cosine_group: list[Difference]
     row_correlation: float
@@ -82,6 +83,7 @@ def compare(first: Dump, second: Dump, table: str | None = None, *, update: int 
         labels=_labels(first, second),
         update=update,
         groups=groups,
+        second_groups=tables[1].groups,
         statistics=[
             Difference(name, numbers[0][name], numbers[1][name], totals.get(name)) for name in (*SINGLE, "spearman_all")
         ],
@@ -129,10 +131,11 @@ def figures(result: Comparison, out: Path) -> list[Path]:
     written = save(figure, out, "compare_curves")
     figure, axes = new_figure(width=7.4, height=4.4)
     axis, colours = axes[0, 0], group_colours(result.groups)
-    for curves, style in zip(result.curves, ("-", "--"), strict=True):
+    for curves, groups, style in zip(result.curves, (result.groups, result.second_groups), ("-", "--"), strict=True):
+        place = {group.name: group.index for group in groups}
         for group in result.groups:
-            if group.rows:
-                curve = curves["mean_cosine_group"].group(group.index)
+            if group.rows and group.name in place:
+                curve = curves["mean_cosine_group"].group(place[group.name])
                 label = group_label(group) if style == "-" else None
                 axis.plot(curve.updates, curve.values, color=colours[group.index], linestyle=style, label=label)
     axis.axhline(0, color="black", linewidth=0.6)
