@@ -42,6 +42,7 @@ class Report:
     data: dict[str, Any] = field(default_factory=dict)
     signatures: list[str] = field(default_factory=list)
     updates: dict[str, str] = field(default_factory=dict)
+    anchors: dict[str, str] = field(default_factory=dict)
 
     @property
     def signature(self) -> str:
@@ -68,6 +69,7 @@ def build(runs: list[Run], figures: Path, *, points: int) -> Report:
         report.sections.append(outcome.section)
         report.data[experiment] = outcome.data
         report.missing += evidence.missing
+        report.anchors |= outcome.anchors
         decided |= {claim.id: claim for claim in outcome.claims}
         for entry in own:
             dump = evidence.dump(entry)
@@ -92,7 +94,8 @@ def page_of(report: Report) -> dict[str, Any]:
     """What the template shows, as text."""
     counts = {word: sum(claim.verdict == word for claim in report.claims) for word in VERDICTS}
     measured = len(report.claims) - counts["not run"]
-    tally = ", ".join(f"{number} {word}" for word, number in counts.items() if number and word != "not run")
+    words = {"holds": "hold", "does not hold": "do not hold", "inconclusive": "are inconclusive"}
+    tally = ", ".join(f"{counts[word]} {plural}" for word, plural in words.items() if counts[word])
     return {
         "title": "How token embeddings are learned: claims and measurements",
         "lead": [
@@ -114,13 +117,11 @@ def page_of(report: Report) -> dict[str, Any]:
 
 def _claim_row(claim: Claim, report: Report) -> dict[str, Any]:
     statement = STATEMENTS[claim.id]
-    experiment = CLAIMS_OF[claim.id[:2]]
-    section = any(entry.id == experiment for entry in report.sections)
     return {
         "id": claim.id,
-        "anchor": experiment if section else None,
+        "anchor": report.anchors.get(claim.id[:2]),
         "words": statement.text,
-        "measure": statement.measure,
+        "measure": statement.measure.replace("`", ""),
         "parts": [
             {
                 "measure": part.measure,
@@ -145,11 +146,14 @@ def _verdict(word: str) -> dict[str, str]:
 
 
 def _remark(claim: Claim) -> str:
-    """The reason without the measured values, which stand in a column of their own."""
-    before, rule, after = claim.reason.rpartition("(rule ")
-    remark = after.partition(")")[2] if rule and claim.parts and before else claim.reason
-    remark = remark.strip("; ")
-    return remark[:1].upper() + remark[1:] + ("" if remark.endswith(".") else ".") if remark else ""
+    """The reason without the measured values and rules of its parts, which stand in a column of their own."""
+    rest = claim.reason
+    for part in claim.parts:
+        rest = rest.strip("; ").removeprefix(f"{part.measure}: ")
+        end = f"(rule {part.rule})"
+        rest = rest.partition(end)[2] if end in rest else rest.removeprefix("no value")
+    rest = rest.strip("; ")
+    return rest[:1].upper() + rest[1:] + ("" if rest.endswith((".", ")")) else ".") if rest else ""
 
 
 def _number(value: float) -> str:

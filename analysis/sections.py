@@ -5,6 +5,7 @@ An experiment joins by an entry in SECTIONS, and its claims by one in CLAIMS_OF.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +34,13 @@ PICTURE_ONLY = "the map in this report is a picture and decides nothing; no test
 
 @dataclass
 class Outcome:
-    """What an experiment adds to the report. `data` goes into report.json below `experiments`."""
+    """What an experiment adds to the report. `data` goes into report.json below `experiments`; `anchors` gives, by the
+    first two characters of a claim's id, the place in the page where it is shown."""
 
     section: Section
     claims: list[Claim] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    anchors: dict[str, str] = field(default_factory=dict)
 
 
 def missing_claim(claim_id: str, built: Sequence[str], found: Sequence[str]) -> Claim:
@@ -64,12 +67,15 @@ def base(evidence: Evidence) -> Outcome:
 
 def _base_arm(evidence: Evidence, outcome: Outcome, arm: str, runs: list[Run], *, decides: bool) -> None:
     section, out = outcome.section, evidence.figures
-    name = f"{evidence.experiment}-{arm}"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{evidence.experiment}-{arm}")  # a folder's name and an anchor
     used, left_out = comparable(runs)
-    seeds = f"{len(used)} seed{'s' if len(used) > 1 else ''}: {', '.join(str(run.seed) for run in used)}"
+    seeds = f"{'one seed' if len(used) == 1 else f'{len(used)} seeds'} ({', '.join(str(run.seed) for run in used)})"
     section.text(f"Arm {arm}, {seeds}." + ("" if decides else " The verdicts above are those of another arm."))
     for run in left_out:
         section.text(f"{run.name} is not finished and is left out of the figures and verdicts of this arm.")
+    if decides:
+        places = {"C1": "learning", "C2": "frequency", "C4": "common_vector", "C7": "map"}
+        outcome.anchors = {key: f"{name}-{place}" for key, place in places.items()}
     section.heading(f"{name}-training", "Training")
     _training(evidence, section, used, out / name)
     questions = {"learning": learning, "frequency": frequency, "common_vector": common_vector, "isotropy": isotropy}

@@ -2,7 +2,12 @@
 /* The interactive plots: one <div data-explorer> each, with its numbers in a JSON script element. A range input moves
    through the recorded updates (arrow keys work); both plots of an explorer follow it. No request is made. */
 (function () {
-  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const CONFIG = {
+    displaylogo: false,
+    responsive: true,
+    plotlyServerURL: "",
+    modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
+  };
   const FONT = { family: 'system-ui, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif', size: 13, color: "#1b1f24" };
 
   /* Plotly reads a small part of HTML in labels: a token's text must not be taken for it. */
@@ -89,12 +94,17 @@
       hovermode: "closest",
       hoverlabel: { bgcolor: "#ffffff", bordercolor: "#57606a", font: FONT, align: "left" },
       uirevision: "kept",
-      margin: { l: 60, r: 15, t: 45, b: 55 },
+      margin: { l: y.title ? 60 : 15, r: 15, t: 45, b: x.title ? 55 : 15 },
       showlegend: true,
       legend: narrow ? { orientation: "h", y: -0.2, font: { size: 11 }, maxheight: 0.3 } : { font: { size: 12 }, itemsizing: "constant" },
       xaxis: Object.assign({ gridcolor: "#e5e9ed", zeroline: false }, x),
       yaxis: Object.assign({ gridcolor: "#e5e9ed", zeroline: false }, y),
     };
+  }
+
+  /* An axis of a map: its numbers mean nothing. */
+  function hidden(range) {
+    return { showticklabels: false, showgrid: false, ticks: "", range };
   }
 
   function start(root) {
@@ -129,7 +139,7 @@
         Plotly.react(
           map,
           traces(data, data.map.tokens, frame, (_, place) => [where[0][place], where[1][place]]),
-          layout(narrow, "t-SNE map (a picture, not evidence), " + at, { showticklabels: false, range: data.map.x_range }, { showticklabels: false, range: data.map.y_range }),
+          layout(narrow, "t-SNE map (a picture, not evidence), " + at, hidden(data.map.x_range), hidden(data.map.y_range)),
           CONFIG
         );
         preservation.textContent = data.map.preservation[frame];
