@@ -214,8 +214,13 @@ def _note(run: Run, **values: Any) -> None:
 
 def _failure(stage: Stage, code: int) -> str:
     lines = [f"{stage.name} failed ({_status(code)}); the last lines of {shown(stage.log)}:"]
+    last: deque[str] = deque(maxlen=LAST_LINES)
     with stage.log.open(encoding="utf-8", errors="replace") as log:
-        lines += [f"    {line.rstrip()}" for line in deque(log, LAST_LINES)]
+        for line in log:
+            if line == f"$ {stage.line()}\n":  # an earlier attempt ends here
+                last.clear()
+            last.append(f"    {line.rstrip()}")
+    lines += last
     return "\n".join(lines)
 
 

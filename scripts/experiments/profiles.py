@@ -103,6 +103,7 @@ PROFILES: dict[str, Profile] = {
                 seconds=30,
             ),
             report_seconds=40,
+            report_options=("--points", "400"),
         ),
         Profile(
             "quick",

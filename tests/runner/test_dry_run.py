@@ -1,6 +1,5 @@
 """The commands that run_all.sh prints: one a line, complete, understood by a shell and by fairseq's own parser."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -111,54 +110,6 @@ def test_list_names_every_profile_and_experiment(capsys):
     out = capsys.readouterr().out
     for name in (*PROFILES, *EXPERIMENTS):
         assert name in out
-
-
-PARSE = """
-import json, sys
-from fairseq import options
-for line in sys.stdin:
-    words = json.loads(line)
-    words[words.index("--user-dir") + 1] = sys.argv[1]
-    args = options.parse_args_and_arch(options.get_training_parser(), input_args=words)
-    print(json.dumps([args.max_update, args.encoder_layers, args.task, args.optimizer, args.record_dir, args.seed, args.cpu]))
-"""
-
-
-@pytest.mark.train
-def test_fairseq_understands_the_training_of_every_profile(elsewhere, capsys, tmp_path):
-    """train_e1.sh is run with a fairseq-train that prints its arguments; these go through fairseq's parser with our plug-in."""
-    fake = tmp_path / "fairseq-train"
-    fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
-    fake.chmod(0o755)
-    printed, wanted = [], []
-    for name, profile in PROFILES.items():
-        line = next(line for line in dry_run(capsys, "--profile", name, *elsewhere) if "train_e1.sh" in line)
-        variables, words = split(line)
-        done = subprocess.run(
-            words,
-            cwd=ROOT,
-            env={**os.environ, **variables, "DEVICE": "cpu", "FAIRSEQ_TRAIN": str(fake)},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        printed.append(done.stdout)
-        size = profile.base
-        dump = f"{variables['RUN']}/dump.zarr"
-        wanted.append(
-            [size.updates, size.layers, "embedding_masked_lm", "fused_adam", dump, int(variables["SEED"]), True]
-        )
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(ROOT / "fairseq_ext")],
-        input="".join(printed),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")] == wanted
 
 
 def test_a_gpu_is_asked_for_only_where_there_is_one(tmp_path):

@@ -58,6 +58,10 @@ def test_a_failed_training_shows_its_last_lines_and_resumes(project):
     failed = json.loads((project.root / RUN / "run.json").read_text())
     assert failed["finished"] is False
 
+    _, _, err = project.run("--profile", "smoke", FAKE="fail")
+    assert err.count("the reason of the failure") == 1  # this attempt's lines only
+    assert kinds(project.calls()) == ["train"]
+
     code, out, _ = project.run("--profile", "smoke")
     assert code == 0
     assert kinds(project.calls()) == ["train", "report"]

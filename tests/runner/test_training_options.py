@@ -1,0 +1,112 @@
+"""The options of the E1 training, as scripts/train_e1.sh gives them, through fairseq's own parser with this plug-in."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from experiments import run
+from experiments.profiles import PROFILES
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[2]
+PARSE = """
+import json, sys
+from fairseq import options
+for line in sys.stdin:
+    words = json.loads(line)
+    words[words.index("--user-dir") + 1] = sys.argv[1]
+    args = options.parse_args_and_arch(options.get_training_parser(), input_args=words)
+    print("parsed", json.dumps(vars(args), default=str))
+"""
+
+pytestmark = pytest.mark.train
+
+
+def arguments(folder: Path, variables: dict[str, str]) -> str:
+    """What train_e1.sh gives to fairseq-train, as a JSON list."""
+    fake = folder / "fairseq-train"
+    fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    fake.chmod(0o755)
+    return subprocess.run(
+        ["bash", "scripts/train_e1.sh"],
+        cwd=ROOT,
+        env={**os.environ, **variables, "DEVICE": "cpu", "FAIRSEQ_TRAIN": str(fake)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """fairseq's reading of each profile's training, and of train_e1.sh as it is (`plain`)."""
+    folder = tmp_path_factory.mktemp("options")
+    lines = {"plain": arguments(folder, {"RUN": str(folder / "plain")})}
+    for name in PROFILES:
+        context = run.make_context(run.parser().parse_args(["--profile", name, "--runs", str(folder / name)]))
+        stage = next(stage for stage in run.all_stages(context, ["E1"]) if stage.run)
+        assert shlex.split(stage.line())[-2:] == ["bash", "scripts/train_e1.sh"]
+        lines[name] = arguments(folder, dict(stage.env))
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT / "fairseq_ext")],
+        input="".join(lines.values()),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = [
+        json.loads(line.removeprefix("parsed ")) for line in done.stdout.splitlines() if line.startswith("parsed ")
+    ]
+    return dict(zip(lines, results, strict=True))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_fairseq_understands_the_training_of_every_profile(parsed, profile):
+    found, size = parsed[profile], PROFILES[profile].base
+    assert (found["task"], found["optimizer"], found["arch"]) == ("embedding_masked_lm", "fused_adam", "roberta_base")
+    assert (found["max_update"], float(found["total_num_update"]), found["warmup_updates"]) == (
+        size.updates,
+        size.updates,
+        size.warmup,
+    )
+    assert (found["encoder_layers"], found["encoder_embed_dim"], found["batch_size"]) == (
+        size.layers,
+        size.dim,
+        size.batch,
+    )
+    assert (found["record_snapshots"], found["record_traces"]) == (size.snapshots, size.traces)
+    assert found["record_dir"].endswith("E1/base/seed1/dump.zarr")
+    assert found["required_batch_size_multiple"] == 1
+    assert found["cpu"] is True
+
+
+def test_the_script_without_variables_is_the_quick_profile(parsed):
+    paths = ("record_dir", "save_dir", "log_file", "tensorboard_logdir", "data")
+    plain, quick = ({k: v for k, v in parsed[name].items() if k not in paths} for name in ("plain", "quick"))
+    assert plain == quick
+
+
+def test_the_hydra_example_is_the_same_training(parsed):
+    config = OmegaConf.load(ROOT / "examples/hydra/e1.yaml")
+    assert OmegaConf.select(config, "criterion") == parsed["plain"]["criterion"]
+    checked = 0
+    for section in ("common", "task", "model", "dataset", "optimizer", "lr_scheduler", "optimization", "checkpoint"):
+        for key, value in OmegaConf.to_container(config[section], resolve=False).items():
+            if key in ("_name", "data", "user_dir", "max_positions") or (isinstance(value, str) and "runs/" in value):
+                continue
+            if isinstance(value, str) and value.startswith("${hydra:"):
+                continue
+            value = config.optimization.max_update if value == "${optimization.max_update}" else value
+            found = parsed["plain"][key]
+            same = value == found or (not isinstance(value, list | bool) and str(float(value)) == str(float(found)))
+            assert same, f"{section}.{key}: {value} in the example, {found} in train_e1.sh"
+            checked += 1
+    assert checked > 25
