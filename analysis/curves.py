@@ -40,15 +40,17 @@ class Curve:
 def read_curves(table: Table, names: Sequence[str]) -> dict[str, Curve]:
     """The curves of several statistics.
 
-    Recorded ones are read; without a statistics stream they are computed of at most SNAPSHOTS_READ snapshots, among them
+    Recorded ones are read; where some were never recorded, all are computed of at most SNAPSHOTS_READ snapshots, among them
     the first and the last (movement statistics, which need the table before each update, are then empty). Raises
     DumpError where the dump has neither statistics nor snapshots.
     """
-    if len(table.statistic_updates):
-        return {name: Curve(*table.statistic(name)) for name in names}
+    if len(table.statistic_updates) and set(names) <= set(table.statistic_names):
+        recorded = {name: Curve(*table.statistic(name)) for name in names}
+        if all(len(curve.updates) for curve in recorded.values()) or not len(table.snapshot_updates):
+            return recorded
     updates = spread(table.snapshot_updates, SNAPSHOTS_READ)
     if not len(updates):
-        raise table.error("the dump holds neither statistics nor snapshots; record one of them")
+        raise table.error("the dump holds neither these statistics nor snapshots; record one of them")
     computed = [snapshot_statistics(table.snapshot(int(update)), table) for update in updates]
     result = {}
     for name in names:

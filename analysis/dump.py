@@ -12,40 +12,19 @@ for, one update of a snapshot at a time.
 
 from __future__ import annotations
 
-import difflib
-import json
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zarr
-from numpy.typing import NDArray
 from signatures import run_place, signature
-from streams import DumpError, Node, first_line
-from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError, ZarrUserWarning
+from streams import DumpError, first_line
+from table import Group, Table
+from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Dump", "DumpError", "Group", "Table", "run_place", "signature"]
 
 FORMAT = "embedding-dump"
 FORMAT_VERSION = 1
-# Computed whenever a statistics record is written and defined for every table, so a chunk of NaN is a lost chunk.
-ALWAYS_RECORDED = ("mean_cosine", "common_cosine", "common_norm", "norm_mean")
-
-
-@dataclass(frozen=True)
-class Group:
-    """One frequency group: rows whose token count lies in [min_count, max_count] (None: open above)."""
-
-    index: int
-    name: str
-    min_count: int
-    max_count: int | None
-    rows: int
-    counted: bool
 
 
 class Dump:
@@ -99,201 +78,5 @@ class Dump:
                     return self.table(known)
             raise DumpError(f"{self.path}: no table {wanted!r}; the dump holds {', '.join(self.tables)}")
         if wanted not in self._opened:
-            self._opened[wanted] = Table(self, wanted)
+            self._opened[wanted] = Table(self, self._root, wanted)
         return self._opened[wanted]
-
-
-class Table:
-    """One table of a dump: what is constant for each row, and its streams."""
-
-    def __init__(self, dump: Dump, name: str) -> None:
-        self.dump = dump
-        self.name = name
-        self.folder = dump.path / "tables" / name
-        self._node = Node(dump._root, self.error).child(f"tables/{name}")
-        attrs = dict(self._node.group.attrs)
-        try:
-            self.aliases: list[str] = list(attrs.get("aliases", []))
-            self.rows, self.dim = int(attrs["rows"]), int(attrs["dim"])
-        except (KeyError, TypeError, ValueError):
-            raise self.error("its attributes lack rows and dim") from None
-        constant = self._node.child("rows")
-        columns = {key: constant.read(key, shape=(self.rows,))[: self.rows] for key in ("count", "counted", "group")}
-        self.counts: NDArray[np.int64] = columns["count"].astype(np.int64)
-        self.counted: NDArray[np.bool_] = columns["counted"].astype(bool)
-        self.group: NDArray[np.int16] = columns["group"].astype(np.int16)
-        try:
-            entries = list(constant.group.attrs["groups"])  # type: ignore[call-overload]
-            self.groups: list[Group] = [Group(index, **entry) for index, entry in enumerate(entries)]
-        except (KeyError, TypeError):
-            raise self.error("attribute `groups` of rows is missing or of another form") from None
-
-    def __repr__(self) -> str:
-        return f"Table({self.name!r}, rows={self.rows}, dim={self.dim})"
-
-    def error(self, what: str) -> DumpError:
-        """A DumpError that names this dump and table."""
-        return DumpError(f"{self.dump.path}: table {self.name}: {what}")
-
-    # Rows
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """The text of each row (leading spaces kept)."""
-        path = self.folder / "tokens.json"
-        try:
-            texts = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise self.error("tokens.json is missing: the dump is cut short; record it again") from None
-        except ValueError:
-            raise self.error("tokens.json is not valid JSON: the dump is damaged; record it again") from None
-        if not isinstance(texts, list) or len(texts) != self.rows:
-            raise self.error(f"tokens.json should list {self.rows} texts; the dump is damaged")
-        return texts
-
-    @cached_property
-    def _rows_of_text(self) -> dict[str, list[int]]:
-        result: dict[str, list[int]] = {}
-        for row, text in enumerate(self.texts):
-            result.setdefault(text, []).append(row)
-        return result
-
-    def row_of(self, token: str | int) -> int:
-        """The row of a token given by its exact text (with its leading space) or by its row number.
-
-        Raises DumpError: no such row, no such text (near matches are listed), a text that several rows share.
-        """
-        if isinstance(token, str):
-            rows = self._rows_of_text.get(token, [])
-            if len(rows) == 1:
-                return rows[0]
-            if rows:
-                numbers = ", ".join(map(str, rows[:8]))
-                raise self.error(f"{len(rows)} rows have the text {token!r}; give one of the rows {numbers}")
-            if not token.strip().isdecimal():
-                near = ", ".join(map(repr, self._near(token))) or "nothing like it"
-                raise self.error(f"unknown token {token!r}; near matches: {near}")
-            token = int(token)
-        if not 0 <= int(token) < self.rows:
-            raise self.error(f"no row {token}; rows are 0 to {self.rows - 1}")
-        return int(token)
-
-    def _near(self, token: str) -> list[str]:
-        known = self._rows_of_text
-        core = token.strip()
-        variants = [space + form for form in (core, core.lower(), core.capitalize()) for space in (" ", "")]
-        near = dict.fromkeys([text for text in variants if text in known])
-        near |= dict.fromkeys(difflib.get_close_matches(token, known, n=5, cutoff=0.7))
-        return list(near)[:6]
-
-    @cached_property
-    def counted_rows(self) -> NDArray[np.intp]:
-        """Row numbers of the counted rows, ascending."""
-        return np.flatnonzero(self.counted)
-
-    def rows_in(self, group: int | str) -> NDArray[np.intp]:
-        """Row numbers of one frequency group, given by index or name."""
-        index = group if isinstance(group, int) else next((g.index for g in self.groups if g.name == group), None)
-        if index is None or not 0 <= index < len(self.groups):
-            names = ", ".join(g.name for g in self.groups)
-            raise self.error(f"no frequency group {group!r}; the groups are {names}")
-        return np.flatnonzero(self.group == index)
-
-    # Snapshots
-
-    @cached_property
-    def snapshot_updates(self) -> NDArray[np.int64]:
-        """Updates of which a whole snapshot is listed; empty where the stream was switched off."""
-        return self._updates("snapshots")
-
-    def snapshot(self, update: int) -> NDArray[np.float32]:
-        """The whole table at `update`: float32 (rows, dim).
-
-        Raises DumpError: no such snapshot, a missing or damaged chunk, values that are not finite.
-        """
-        shape = (len(self.snapshot_updates), self.rows, self.dim)
-        index = self._index(self.snapshot_updates, int(update), "snapshot")
-        return self._stream("snapshots").read_finite("values", (index,), shape, f"snapshot of update {update}")
-
-    # Traces
-
-    @cached_property
-    def trace_updates(self) -> NDArray[np.int64]:
-        """Updates at which the chosen rows were kept; empty where the stream was switched off."""
-        return self._updates("traces")
-
-    @cached_property
-    def trace_tokens(self) -> NDArray[np.int64]:
-        """Row numbers of the chosen rows, ascending; empty where the stream was switched off."""
-        if "traces" not in self._node:
-            return np.zeros(0, np.int64)
-        return self._stream("traces").read("token").astype(np.int64)
-
-    def trace(self, token: str | int) -> NDArray[np.float32]:
-        """One row over all traced updates: float32 (updates, dim). To read several, use `traces`."""
-        return self.traces([token])[:, 0]
-
-    def traces(self, tokens: Sequence[str | int]) -> NDArray[np.float32]:
-        """Several rows over all traced updates: float32 (updates, len(tokens), dim), in the order given."""
-        shape = (len(self.trace_updates), len(self.trace_tokens), self.dim)
-        places = [self._index(self.trace_tokens, self.row_of(token), "trace") for token in tokens]
-        return self._stream("traces").read_finite("values", (slice(0, shape[0]), places), shape, "traces")
-
-    # Statistics
-
-    @cached_property
-    def statistic_updates(self) -> NDArray[np.int64]:
-        """Updates at which statistics were recorded; empty where the stream was switched off."""
-        return self._updates("statistics")
-
-    @cached_property
-    def statistic_names(self) -> list[str]:
-        """Names of the recorded statistics, sorted."""
-        with warnings.catch_warnings():  # a lock file that a killed run left behind is no reason to warn
-            warnings.simplefilter("ignore", ZarrUserWarning)
-            return sorted(set(self._stream("statistics").group.array_keys()) - {"update", "group"})
-
-    def statistics(self) -> dict[str, NDArray[np.float64]]:
-        """Every recorded statistic, float64 (updates,) or (updates, groups), with `update`; NaN: not computed."""
-        return {"update": self.statistic_updates, **{name: self._statistic(name) for name in self.statistic_names}}
-
-    def statistic(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(updates (n,), values (n,) or (n, groups)) of one statistic, without updates at which it was not computed."""
-        values = self._statistic(name)
-        known = ~np.isnan(values.reshape(len(values), -1)).all(axis=1)
-        return self.statistic_updates[known], values[known]
-
-    def _statistic(self, name: str) -> NDArray[np.float64]:
-        stream = self._stream("statistics")
-        if name not in stream or name in ("update", "group"):
-            raise self.error(f"no statistic {name!r}; recorded are {', '.join(self.statistic_names)}")
-        length = len(self.statistic_updates)
-        array = stream.array(name)
-        values = stream.read(name, slice(0, length), (length, len(self.groups))[: array.ndim]).astype(np.float64)
-        if name in ALWAYS_RECORDED:
-            step = array.chunks[0]
-            for start in range(0, length, step):
-                if np.isnan(values[start : start + step]).all():
-                    updates = self.statistic_updates[start : start + step]
-                    raise self.error(
-                        f"statistics/{name} has no values from update {updates[0]} to {updates[-1]}: "
-                        "a chunk is missing (the dump is cut short) or training diverged"
-                    )
-        return values
-
-    def _stream(self, name: str) -> Node:
-        if name not in self._node:
-            raise self.error(f"the dump holds no {name} (that stream was switched off while recording)")
-        return self._node.child(name)
-
-    def _updates(self, stream: str) -> NDArray[np.int64]:
-        return self._stream(stream).updates() if stream in self._node else np.zeros(0, np.int64)
-
-    def _index(self, known: NDArray[np.int64], wanted: int, what: str) -> int:
-        place = int(np.searchsorted(known, wanted))
-        if place < len(known) and known[place] == wanted:
-            return place
-        if what == "trace":
-            raise self.error(f"row {wanted} ({self.texts[wanted]!r}) was not traced; {len(known)} rows were")
-        listed = ", ".join(map(str, known)) if len(known) <= 12 else f"{len(known)} from {known[0]} to {known[-1]}"
-        raise self.error(f"no snapshot of update {wanted}; listed are {listed or 'none'}")

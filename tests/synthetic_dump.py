@@ -121,7 +121,9 @@ def brute_force_statistics(
         return float(block[np.triu_indices(len(rows), 1)].mean()) if len(rows) > 1 else np.nan
 
     def shared(change: NDArray[np.float64]) -> float:
-        direction, squares = change.mean(axis=0), (change**2).sum() if len(change) else 0.0
+        if not len(change):
+            return np.nan
+        direction, squares = change.mean(axis=0), (change**2).sum()
         length = np.linalg.norm(direction)
         return float(((change @ direction / length) ** 2).sum() / squares) if squares > 0 and length > 0 else np.nan
 
