@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from ..errors import UserError
 
@@ -81,5 +83,42 @@ class Schedule:
         return (u for u in range(first, last + 1) if u in self)
 
     def count(self, last: int, first: int = 0) -> int:
-        """How many updates from ``first`` to ``last`` (inclusive) belong to it."""
-        return sum(1 for _ in self.updates(last, first))
+        """How many updates from ``first`` to ``last`` (inclusive) belong to it; takes no longer for a long run."""
+        if not self or last < first:
+            return 0
+        runs: list[tuple[int, int]] = []  # the windows, clipped and joined
+        for a, b in sorted((max(a, first), min(b, last)) for a, b in self.windows):
+            if runs and a <= runs[-1][1] + 1:
+                runs[-1] = (runs[-1][0], max(b, runs[-1][1]))
+            elif a <= b:
+                runs.append((a, b))
+        inside = sum(b - a + 1 for a, b in runs)
+        periodic = self._multiples(first, last) - sum(self._multiples(a, b) for a, b in runs)
+        powers = {1 << k for k in range(last.bit_length())} if self.log2 else set()
+        single = [
+            u
+            for u in self.at | powers | {0}
+            if first <= u <= last and all(u % n for n in self.every) and not any(a <= u <= b for a, b in runs)
+        ]
+        return inside + periodic + len(single)
+
+    def _multiples(self, first: int, last: int) -> int:
+        """Numbers from ``first`` to ``last`` that a period divides, by inclusion and exclusion."""
+        periods = sorted(set(self.every))
+        periods = [n for n in periods if not any(n % m == 0 for m in periods if m < n)]
+        total = 0
+        for size in range(1, len(periods) + 1):
+            for chosen in combinations(periods, size):
+                common = math.lcm(*chosen)
+                total -= (-1) ** size * (last // common - (first - 1) // common)
+        return total
+
+    def __or__(self, other: Schedule) -> Schedule:
+        """The updates of either."""
+        return Schedule(
+            f"{self.text},{other.text}",
+            self.every + other.every,
+            self.log2 or other.log2,
+            self.at | other.at,
+            self.windows + other.windows,
+        )

@@ -53,7 +53,7 @@ def estimate(streams: Streams, tables: list[tuple[int, int, int, int]], first: i
     snapshots = traces = statistics = 0
     number_of_snapshots = streams.snapshots.count(end, first)
     number_of_traces = streams.traces.count(end, first)
-    number_of_statistics = sum(1 for u in range(first, end + 1) if streams.describes_statistics(u))
+    number_of_statistics = (streams.statistics | streams.movement).count(end, first)
     for rows, dim, traced, groups in tables:
         snapshots += int(number_of_snapshots * rows * dim * 4 * COMPRESSED)
         traces += int(number_of_traces * traced * dim * 4 * COMPRESSED)
