@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fairseq.data import Dictionary
 
 SMALLEST_TOP_GROUP = 25
-_FILLER = re.compile(r"madeupword\d{4}")
+_FILLER = re.compile(r"madeupword\d{4,}")
 
 
 @dataclass(frozen=True)
