@@ -57,6 +57,11 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y) / torch.sqrt((x @ x) * (y @ y))
 
 
+def _at_least_one(number: Tensor) -> Tensor:
+    """The number of other rows, NaN where there is none: rounding must not turn 0 / 0 into an infinity."""
+    return torch.where(number > 0, number, torch.nan)
+
+
 @dataclass
 class _Pairs:
     """What a correlation with the token count needs of the counts, computed once."""
@@ -135,6 +140,7 @@ class TableStatistics:
         present = self.group[valid & (self.group >= 0)]
         number.index_add_(0, present, torch.ones(len(present), dtype=torch.float64, device=weight.device))
         n = number[self.counted_groups].sum()
+        others = _at_least_one(n - 1)
         total = unit_sums[self.counted_groups].sum(0)
         common = raw_sums[self.counted_groups].sum(0) / n
         directions = torch.stack([total, common], dim=1).float()
@@ -144,12 +150,12 @@ class TableStatistics:
         norms64 = norms.double()
         projected = dots.double() / norms64[:, None]
         common_norm = torch.linalg.vector_norm(common)
-        row_mean = torch.where(self.counted, (projected[:, 0] - 1) / (n - 1), projected[:, 0] / n)
+        row_mean = torch.where(self.counted, (projected[:, 0] - 1) / others, projected[:, 0] / n)
         to_common = projected[:, 1] / common_norm
         result = {
-            "mean_cosine": (total @ total - n) / (n * (n - 1)),
+            "mean_cosine": (total @ total - n) / (n * others),
             "mean_cosine_group": self._by_group(row_mean, valid),
-            "mean_cosine_within": ((unit_sums * unit_sums).sum(1) - number) / (number * (number - 1)),
+            "mean_cosine_within": ((unit_sums * unit_sums).sum(1) - number) / (number * _at_least_one(number - 1)),
             "common_cosine": self._mean(to_common, valid),
             "common_cosine_group": self._by_group(to_common, valid),
             "common_norm": common_norm,
