@@ -75,12 +75,11 @@ def new_figure(columns: int = 1, rows: int = 1, *, width: float = 6.4, height: f
 
 
 def update_axis(axis: Axes, updates: Sequence[int] | NDArray[np.int64], *, log: bool | None = None) -> None:
-    """Label the x axis as updates; logarithmic (base 2, with 0 shown at its left end) where they span over 2 decades."""
+    """Label the x axis as updates; logarithmic (base 2, 0 at its left end) where most lie in the first eighth."""
     axis.set_xlabel("update")
     last = int(np.max(updates)) if len(updates) else 0
     if log is None:
-        small = np.asarray(updates)[: max(len(updates) // 2, 1)]
-        log = last > 100 and bool(len(small)) and float(np.median(small)) < last / 16
+        log = last > 100 and float(np.median(updates)) < last / 8
     if log and last > 1:
         axis.set_xscale("symlog", base=2, linthresh=1, linscale=0.7)
         powers = int(np.log2(last)) + 1
