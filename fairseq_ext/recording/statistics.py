@@ -53,8 +53,9 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's correlation of two float64 [n] tensors, as a 0-d tensor; NaN where one does not vary or n < 2."""
     if len(x) < 2:
         return x.new_full((), torch.nan)
+    varies = ((x != x[0]).any() & (y != y[0]).any()).to(x.dtype)
     x, y = x - x.mean(), y - y.mean()
-    return (x @ y) / torch.sqrt((x @ x) * (y @ y))
+    return varies / varies * (x @ y) / torch.sqrt((x @ x) * (y @ y))
 
 
 def _at_least_one(number: Tensor) -> Tensor:
