@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpora import sources
+from corpora import encode, sources
 from corpora import text as text_command
 
 WORDS = "the cat sat on a mat and then it ran off to see some dogs by an old red barn near our big town".split()
@@ -87,11 +87,14 @@ def test_split_is_of_the_text_alone(prepare: Callable, tmp_path: Path) -> None:
     assert sorted(other.texts("valid")) != sorted(first.texts("valid"))
 
 
-def test_same_files_make_the_same_bytes(prepare: Callable, tmp_path: Path) -> None:
+def test_same_files_make_the_same_bytes(prepare: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the text is cut into batches, corpus.json with its count of documents included."""
     folder = write_files(tmp_path / "texts")
     one = prepare("text", "--name", "mine", folder)
     before = {path.name: path.read_bytes() for path in one.folder.iterdir()}
-    two = prepare("text", "--name", "mine", "--overwrite", "--workers", 2, folder)
+    batches = encode.batches
+    monkeypatch.setattr(encode, "batches", lambda lines: batches(lines, 200))
+    two = prepare("text", "--name", "mine", "--overwrite", folder)
     assert {path.name: path.read_bytes() for path in two.folder.iterdir()} == before
 
 
