@@ -14,8 +14,8 @@ NAMES = (
     "stream-values",  # a stream's buffered values are written, their updates are not listed
     "coordinate-chunk",  # the coordinate's chunk is written, its new length is not
     "committed",  # the coordinate is committed, the consolidated metadata is not
-    "cut-coordinate",  # on resume: the coordinate is cut, the values are not
-    "cut-values",  # on resume: the values are cut, the consolidated metadata is not
+    "cut-coordinate",  # on resume: the coordinate is cut, the consolidated metadata and the values are not
+    "cut-values",  # on resume: a stream is cut, the next one is not
     "create",  # a new dump lies under its temporary name
     "copy-checkpoint",  # fairseq copies a checkpoint to checkpoint_last.pt: half of it is written
 )

@@ -1,7 +1,8 @@
 """The dump on disk: a Zarr v3 group whose streams grow by whole, committed records.
 
 ``docs/dump-format.md`` is the contract. The order of a commit: values, then the chunk of the ``update`` coordinate, then the coordinate's
-``zarr.json`` with its new length (one atomic rename: the commit), then the consolidated metadata of the root and of the stream. A cut goes the other way.
+``zarr.json`` with its new length (one atomic rename: the commit), then the consolidated metadata of the root and of the stream. A cut shortens the
+coordinate, then the consolidated metadata, and the values last: whichever way a dump is read, nothing that it lists is ever missing.
 Values go through tensorstore (C++ threads, no GIL); the coordinate and all metadata are written through its key-value store, one atomic,
 synced write a file, so that any of its drivers will do.
 """
@@ -206,7 +207,11 @@ class Stream:
             raw = piece.tobytes()
             self.store.write(f"{self.key}/update/c/{chunk}", raw + struct.pack("<I", google_crc32c.value(raw)))
         failpoints.reach("coordinate-chunk")
-        metadata = dict(self._members()["update"], shape=[len(updates)])
+        self._write_length(len(updates))
+
+    def _write_length(self, length: int) -> None:
+        """Write how many updates the coordinate lists."""
+        metadata = dict(self._members()["update"], shape=[length])
         self.store.write_json(f"{self.key}/update/zarr.json", metadata)
 
     def _consolidate(self) -> None:
@@ -232,13 +237,13 @@ class Stream:
             raise UserError(
                 f"{self.store.path}/{self.key} lists {length} updates but holds fewer values; the dump is damaged"
             )
-        if any(array.shape[0] != length for array in self.arrays.values()):
-            self._resize(length)
         below_root = self.store.root["consolidated_metadata"]["metadata"]
         for name in [*self.names, "update"]:
             if self._members()[name]["shape"][0] != length or below_root[f"{self.key}/{name}"]["shape"][0] != length:
                 self._consolidate()
                 break
+        if any(array.shape[0] != length for array in self.arrays.values()):
+            self._resize(length)
 
     def cut(self, last: int) -> int:
         """Forget every record after update ``last``; returns how many there were."""
@@ -246,12 +251,12 @@ class Stream:
         dropped = len(self.updates) - len(kept)
         self._pending, self._tail = [], {}
         if dropped:
-            self._write_coordinate(kept, len(self.updates))
+            self._write_length(len(kept))  # the chunks stay: a reader of the old length must find them
             failpoints.reach("cut-coordinate")
             self.updates = kept
+            self._consolidate()
             self._resize(len(kept))
             failpoints.reach("cut-values")
-            self._consolidate()
         return dropped
 
     def append(self, update: int, values: dict[str, npt.NDArray[Any]]) -> None:
