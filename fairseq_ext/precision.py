@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -47,6 +48,29 @@ def choose(option: str, on_cpu: bool) -> bool:
         return True
     logger.info("autocast: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); training in 32 bits")
     return False
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
+
+
+def keep_freed_memory(on_cpu: bool) -> bool:
+    """Let glibc keep freed memory for the next update instead of handing it back to the kernel.
+
+    An update allocates and frees several tensors of the table's size. By default glibc maps and unmaps each of them, so that the kernel
+    clears every page anew. The setting holds for the whole process and costs it nothing but the memory of its own peak.
+
+    Returns:
+        whether it was done; it needs the CPU and glibc.
+    """
+    if not on_cpu:
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    done = all(mallopt(*pair) == 1 for pair in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28)))
+    logger.info(f"freed memory {'is kept for the next update' if done else 'goes back to the kernel (no glibc)'}")
+    return done
 
 
 class Autocast:

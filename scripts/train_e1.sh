@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 DATA=${DATA:-data-bin/wikipedia-sample} # a folder made by scripts/prepare_*.sh
 RUN=${RUN:-runs/E1/base/seed1}          # checkpoints, log and dump.zarr go here
 SEED=${SEED:-1}
-UPDATES=${UPDATES:-300}
+UPDATES=${UPDATES:-260}
 LAYERS=${LAYERS:-6}
 DIM=${DIM:-512}
 FFN=${FFN:-2048}
@@ -17,12 +17,12 @@ HEADS=${HEADS:-8}
 BATCH=${BATCH:-8}             # examples in a batch
 UPDATE_FREQ=${UPDATE_FREQ:-1} # batches in an update
 LR=${LR:-5e-4}
-WARMUP=${WARMUP:-100}
+WARMUP=${WARMUP:-26}
 DEVICE=${DEVICE:-auto} # cpu, gpu, or auto: a GPU where nvidia-smi shows one
 GPUS=${GPUS:-1}
-VALID_EVERY=${VALID_EVERY:-150} # updates
+VALID_EVERY=${VALID_EVERY:-130} # updates
 VALID_STEPS=${VALID_STEPS:-10}  # batches of the validation split, the same ones each time
-SAVE_EVERY=${SAVE_EVERY:-150}   # updates; each save validates too
+SAVE_EVERY=${SAVE_EVERY:-130}   # updates; each save validates too
 STATISTICS=${STATISTICS:-every:1}
 MOVEMENT=${MOVEMENT:-every:10}
 TRACES=${TRACES:-every:5}
@@ -50,7 +50,7 @@ exec "$FAIRSEQ_TRAIN" "$DATA" \
     --sample-break-mode eos --tokens-per-sample 512 --batch-size "$BATCH" --required-batch-size-multiple 1 --update-freq "$UPDATE_FREQ" \
     --optimizer fused_adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 \
     --lr-scheduler polynomial_decay --lr "$LR" --warmup-updates "$WARMUP" --total-num-update "$UPDATES" --max-update "$UPDATES" \
-    --autocast auto --sparse-embedding-gradient "${HARDWARE[@]}" \
+    --autocast auto --sparse-embedding-gradient --keep-freed-memory "${HARDWARE[@]}" \
     --validate-interval-updates "$VALID_EVERY" --max-valid-steps "$VALID_STEPS" --fixed-validation-seed 1 \
     --save-dir "$RUN/checkpoints" --save-interval-updates "$SAVE_EVERY" --keep-interval-updates 1 --no-epoch-checkpoints \
     --log-format json --log-interval 10 --log-file "$RUN/log/train.log" --tensorboard-logdir "$RUN/log/tensorboard" \

@@ -36,6 +36,13 @@ class EmbeddingMaskedLMConfig(MaskedLMConfig, RecordingConfig):
             "output's: the same gradient without a table of zeros at each update"
         },
     )
+    keep_freed_memory: bool = field(
+        default=False,
+        metadata={
+            "help": "on the CPU with glibc, keep freed memory for the next update instead of returning it to the kernel and having its pages "
+            "cleared again; holds for the whole process"
+        },
+    )
 
 
 @register_task("embedding_masked_lm", dataclass=EmbeddingMaskedLMConfig)
@@ -49,6 +56,8 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
         config = full_config(cfg)
         self.on_cpu = bool((config.get("common") or {}).get("cpu")) or not torch.cuda.is_available()
         self.autocast = precision.choose(str(cfg.autocast), self.on_cpu)
+        if cfg.keep_freed_memory:
+            precision.keep_freed_memory(self.on_cpu)
         config["task"]["autocast_used"] = "bf16" if self.autocast else "fp32"
         self.recorder = Recorder(cfg, config, self.dictionary, cfg.data)
 

@@ -61,17 +61,17 @@ SMOKE = Corpus(
 )
 
 _STUDY_MODEL = MaskedLM(
-    updates=300,
+    updates=260,
     layers=6,
     dim=512,
     ffn=2048,
     heads=8,
     batch=8,
     lr="5e-4",
-    warmup=100,
-    valid_every=150,
+    warmup=26,  # a tenth of the run, so that the first tenth, by which C4 is decided, is the warm-up and all else comes after
+    valid_every=130,
     valid_steps=10,
-    save_every=150,
+    save_every=130,
     statistics="every:1",
     movement="every:10",
     traces="every:5",
@@ -95,7 +95,7 @@ PROFILES: dict[str, Profile] = {
                 ffn=128,
                 heads=4,
                 lr="1e-3",
-                warmup=5,
+                warmup=4,
                 valid_every=20,
                 valid_steps=2,
                 save_every=20,
@@ -121,6 +121,7 @@ PROFILES: dict[str, Profile] = {
             replace(
                 _STUDY_MODEL,
                 updates=2400,
+                warmup=240,
                 valid_every=200,
                 valid_steps=20,
                 save_every=200,
