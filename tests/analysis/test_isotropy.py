@@ -64,6 +64,13 @@ def test_equal_variance_in_k_dimensions_counts_k(used: int) -> None:
     assert isoscore(variances) == pytest.approx((used - 1) / 7)  # the paper's reading: k - 1 of n - 1
 
 
+def test_effective_rank_is_of_singular_values_and_participation_of_variances() -> None:
+    """Golden, by hand: singular values 2 and 1 have shares 2/3 and 1/3; variances 4 and 1 give 25 / 17."""
+    expected = np.exp(-(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)))
+    assert effective_rank(np.array([4.0, 1.0])) == pytest.approx(expected)
+    assert participation_ratio(np.array([4.0, 1.0])) == pytest.approx(25 / 17)
+
+
 @pytest.mark.parametrize("scale", [0.3, 60.0])
 def test_partition_measure_equals_the_sum_of_exponentials(scale: float) -> None:
     """The larger scale overflows float32 when exponentiated as it stands."""

@@ -25,8 +25,8 @@ def momentum(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_independent_batches_do_not_oscillate() -> None:
-    walk = ratios(lambda rng: np.cumsum(rng.normal(0, 0.002, len(UPDATES))))
-    assert 0.7 < np.median(walk[:, 0]) < 1.4
+    walk = ratios(lambda rng: np.cumsum(rng.normal(0, 0.002, len(UPDATES))), 100)
+    assert 0.9 < walk[:, 0].mean() < 1.1
     assert (walk[:, 1] > 2).mean() < 0.05
     assert (walk[:, 1] <= walk[:, 0]).all()
     assert (walk[:, 0] <= walk[:, 2]).all()
