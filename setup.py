@@ -23,6 +23,7 @@ REQUIRES = [
     "gensim>=4.4,<5",  # carries the default corpus, WordSim-353 and SimLex-999
     "zarr>=3.1,<4",
     "tensorstore>=0.1.72,<0.2",
+    "google-crc32c>=1.5,<2",
     "tensorboard>=2.18,<3",
     "opentsne>=1.0.2,<2",
     "plotly>=6,<8",
