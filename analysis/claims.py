@@ -8,6 +8,7 @@ rule and returns a `Claim`. STATEMENTS holds the claims' and rules' words:
 - Three seeds or more: the value is their mean and the interval is Student's t over seeds. Fewer: the interval is over what
   was measured in one run (tokens, updates), and the reason says how many seeds there were. Two seeds: mean of the values,
   and the union of their intervals.
+- A run of fewer than SHORTEST_RUN updates is too short for *does not hold*.
 - A claim of several parts holds when all hold, and does not hold when one does not.
 """
 
@@ -25,6 +26,7 @@ from statements import STATEMENTS, Statement
 Verdict = Literal["holds", "does not hold", "inconclusive", "not run"]
 Interval = tuple[float, float]
 LEVEL = 0.95
+SHORTEST_RUN = 100  # updates, for "does not hold"; the effects of C1, C2 and C4 show at about this length
 
 __all__ = [
     "LEVEL",
@@ -161,10 +163,12 @@ def decide_claim(
     signatures: Sequence[str],
     *,
     note: str = "",
+    updates: int | None = None,
 ) -> Claim:
     """A claim from its parts, each (measure, rule, one estimate a seed); the first part is the one compared with the study.
 
-    `signatures` holds one signature a seed; `note` is put at the end of the reason.
+    `signatures` holds one signature a seed; `note` is put at the end of the reason. `updates` is the length of the
+    shortest run: one of fewer than SHORTEST_RUN may show an effect, but that it does not yet is no verdict.
     """
     decided = []
     for measure, rule, estimates in parts:
@@ -176,6 +180,9 @@ def decide_claim(
         verdict = "does not hold"
     elif all(entry == "holds" for entry in verdicts):
         verdict = "holds"
+    if verdict == "does not hold" and updates is not None and updates < SHORTEST_RUN:
+        verdict = "inconclusive"
+        note = f"{note}; too few updates to refuse the claim, at least {SHORTEST_RUN} are needed".lstrip("; ")
     seeds = len(parts[0][2])
     reason = "; ".join(_words(part) for part in decided)
     reason += {1: "; one seed", 2: "; two seeds"}.get(seeds, f"; {seeds} seeds")

@@ -86,6 +86,7 @@ def claims(results: Sequence[CommonVectorResult]) -> list[Claim]:
     if not results:
         return [without_value(claim_id, "not run", "no run was found") for claim_id in CLAIMS]
     signatures = [result.signature for result in results]
+    shortest = min((result.last for result in results), default=0)
     note = f"last recorded update {', '.join(f'{last:,}' for last in sorted({result.last for result in results}))}"
     measured = [Estimate(r.oscillation_all.ratio, r.oscillation_all.interval, "permutations") for r in results]
     groups = [
@@ -106,6 +107,7 @@ def claims(results: Sequence[CommonVectorResult]) -> list[Claim]:
             ],
             signatures,
             note=note,
+            updates=shortest,
         ),
         decide_claim(
             "C4.2",
@@ -118,12 +120,14 @@ def claims(results: Sequence[CommonVectorResult]) -> list[Claim]:
             ],
             signatures,
             note="; ".join([*reasons[:1], *([f"by group: {', '.join(groups)}"] if groups else [])]) or note,
+            updates=shortest,
         ),
         decide_claim(
             "C4.3",
             [("zero-count cosine to the common vector, minimum", Rule(0.5), [r.zero_minimum for r in results])],
             signatures,
             note=note if zero_group(results[0].groups) else "the vocabulary has no zero-count token",
+            updates=shortest,
         ),
     ]
 

@@ -84,6 +84,7 @@ def claims(results: Sequence[FrequencyResult]) -> list[Claim]:
     if not results:
         return [without_value(claim_id, "not run", "no run was found") for claim_id in CLAIMS]
     signatures = [result.signature for result in results]
+    shortest = min((result.update for result in results), default=0)
 
     def parts(kind: str, rule: Rule) -> list[tuple[str, Rule, list[Estimate]]]:
         words = {"seen": "seen tokens, log count", "all": "all counted rows, log(count + 1)"}
@@ -94,13 +95,14 @@ def claims(results: Sequence[FrequencyResult]) -> list[Claim]:
 
     pearson = float(np.mean([result.correlations["pearson_seen"].value for result in results]))
     return [
-        decide_claim("C2.1", parts("pearson", Rule(high=-0.1)), signatures, note=_strength(pearson)),
-        decide_claim("C2.2", parts("spearman", Rule(high=-0.5)), signatures),
+        decide_claim("C2.1", parts("pearson", Rule(high=-0.1)), signatures, note=_strength(pearson), updates=shortest),
+        decide_claim("C2.2", parts("spearman", Rule(high=-0.5)), signatures, updates=shortest),
         decide_claim(
             "C2.3",
             [("mean cosine, zero-count minus seen rows", Rule(low=0.05), [r.zero_minus_seen for r in results])],
             signatures,
             note="" if zero_group(results[0].groups) else "the vocabulary has no zero-count token",
+            updates=shortest,
         ),
     ]
 

@@ -106,6 +106,7 @@ def analyse(dump: Dump, table: str | None = None, *, seed: int = 0) -> LearningR
 def claims(results: Sequence[LearningResult]) -> list[Claim]:
     """C1.1, C1.2 and C1.3 of the seeds of one arm."""
     signatures = [result.signature for result in results]
+    shortest = min((result.last for result in results), default=0)
     if not results:
         return [without_value(claim_id, "not run", "no run was found") for claim_id in ("C1.1", "C1.2", "C1.3")]
     short = {result.last for result in results}
@@ -119,12 +120,14 @@ def claims(results: Sequence[LearningResult]) -> list[Claim]:
             ],
             signatures,
             note=note,
+            updates=shortest,
         ),
         decide_claim(
             "C1.2",
             [("mean cosine, frequent minus all", Rule(high=-0.05), [r.frequent_minus_all for r in results])],
             signatures,
             note=note,
+            updates=shortest,
         ),
         decide_claim(
             "C1.3",
@@ -138,6 +141,7 @@ def claims(results: Sequence[LearningResult]) -> list[Claim]:
             ],
             signatures,
             note=note,
+            updates=shortest,
         ),
     ]
 

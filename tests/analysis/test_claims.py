@@ -86,6 +86,14 @@ def test_every_part_must_hold(second: Estimate, verdict: str) -> None:
     assert [part["verdict"] for part in content["parts"]] == ["holds", verdict]
 
 
+def test_a_short_run_may_show_an_effect_but_refuses_nothing() -> None:
+    for value, updates, verdict in ((-0.1, 99, "inconclusive"), (-0.1, 100, "does not hold"), (-0.8, 3, "holds")):
+        estimate = [Estimate(value, (value - 0.01, value + 0.01))]
+        claim = decide_claim("C2.2", [("seen", BELOW, estimate)], ["s:1"], note="said so", updates=updates)
+        assert claim.verdict == verdict
+        assert ("said so; too few updates" in claim.reason) == (verdict == "inconclusive")
+
+
 def test_the_entry_has_the_reports_schema() -> None:
     claim = Claim("C1.1", "m", math.nan, (math.inf, 1.0), "tokens", 1, "inconclusive", "r", None, "s")
     content = json.loads(json.dumps(claim.to_json(), allow_nan=False))
