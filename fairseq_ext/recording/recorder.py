@@ -17,12 +17,12 @@ import platform
 import signal
 import sys
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import fairseq
 import numpy as np
-import tensorstore as ts
 import torch
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
@@ -232,7 +232,7 @@ class Recorder:
                 "fairseq": fairseq.__version__,
                 "torch": torch.__version__,
                 "numpy": np.__version__,
-                "tensorstore": getattr(ts, "__version__", "unknown"),
+                "tensorstore": metadata.version("tensorstore"),
                 "python": platform.python_version(),
             },
             "tables": [t.spec.name for t in self.tables],
