@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,6 +34,7 @@ class Evidence:
     runs: list[Run]
     figures: Path
     cache: SnapshotCache
+    beside: Executor  # one thread for what can be computed while the questions are asked
     points: int = 1200
     missing: list[Missing] = field(default_factory=list)
     _dumps: dict[Path, Dump | None] = field(default_factory=dict)
@@ -104,10 +107,11 @@ def comparable(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 
 
 class SnapshotCache:
-    """Keeps the snapshots read last, CACHE_BYTES in all, because several questions read the same ones."""
+    """Keeps the snapshots read last, CACHE_BYTES in all, because several questions read the same ones; threads may."""
 
     def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
         self._most_bytes = most_bytes
+        self._lock = Lock()
         self._kept: OrderedDict[tuple[Path, str, int], NDArray[np.float32]] = OrderedDict()
 
     def attach(self, dump: Dump) -> Dump:
@@ -119,14 +123,15 @@ class SnapshotCache:
 
     def _snapshot(self, table: Table, read: Callable[[int], NDArray[np.float32]], update: int) -> NDArray[np.float32]:
         key = table.dump.path, table.name, int(update)
-        if key not in self._kept:
-            values = read(update)
-            values.flags.writeable = False
-            self._kept[key] = values
-            while len(self._kept) > 1 and sum(entry.nbytes for entry in self._kept.values()) > self._most_bytes:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                values = read(update)
+                values.flags.writeable = False
+                self._kept[key] = values
+                while len(self._kept) > 1 and sum(entry.nbytes for entry in self._kept.values()) > self._most_bytes:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
 def plain_table(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from categories import CategoryTokens
 from dump import Table
-from geometry import row_geometry, unit_rows
+from geometry import row_geometry
 from map_figure import mark
 from neighbours import nearest
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def measure(table: Table, update: int, rows: NDArray[np.int64], looked_up: NDArr
     geometry = row_geometry(values, table)
     near = np.full((len(rows), NEIGHBOURS), -2, np.int64)
     near_cosine = np.full((len(rows), NEIGHBOURS), np.nan, np.float32)
-    found = nearest(unit_rows(values), rows[looked_up], table.counted_rows, NEIGHBOURS)
+    found = nearest(values, rows[looked_up], table.counted_rows, NEIGHBOURS)
     near[looked_up], near_cosine[looked_up] = found.rows, found.cosines
     norms = np.where(geometry.live, geometry.norms, np.nan)
     return Frame(geometry.mean_cosine[rows], norms[rows], near, near_cosine)

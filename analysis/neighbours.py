@@ -19,7 +19,8 @@ from cli import run
 from dump import Dump, Table, signature
 from numpy.typing import NDArray
 
-BLOCK = 512  # queries at a time: one block of cosines to 50,265 rows is 100 MB
+BLOCK = 512  # queries at a time
+CHUNK = 4096  # candidates at a time, a multiple of TILE; one block of cosines is 8 MB
 TILE = 64  # columns of which the largest is looked at first
 
 
@@ -41,38 +42,46 @@ def unit_rows(values: NDArray[np.floating], centre: NDArray[np.floating] | None 
 
 
 def nearest(
-    unit: NDArray[np.float32], queries: NDArray[np.integer], candidates: NDArray[np.integer], k: int
+    values: NDArray[np.floating],
+    queries: NDArray[np.integer],
+    candidates: NDArray[np.integer],
+    k: int,
+    *,
+    centre: NDArray[np.floating] | None = None,
 ) -> Neighbours:
-    """The `k` nearest of the rows `candidates` to each of the rows `queries`, by cosine.
+    """The `k` nearest of the rows `candidates` of `values` (rows, dim) to each of the rows `queries`, by cosine.
 
-    `unit` (rows, dim) holds unit rows. A row is never its own neighbour; rows of zero norm are nobody's neighbour and have
-    none.
+    With `centre` (dim) it is taken from every row first. A row is never its own neighbour; rows of zero norm (before
+    centring) are nobody's neighbours and have none. The candidates are taken in chunks, so little memory is needed.
     """
     if k < 1:
         raise ValueError(f"expected at least 1 neighbour, found k = {k}")
-    queries = np.asarray(queries, np.int64)
-    live = np.einsum("ij,ij->i", unit, unit) > 0
-    pool = np.unique(np.asarray(candidates, np.int64))
-    pool = pool[live[pool]]
-    place = np.full(len(unit), -1, np.int64)
-    place[pool] = np.arange(len(pool))
-    kept = min(k, len(pool))
+    queries, pool = np.asarray(queries, np.int64), np.unique(np.asarray(candidates, np.int64))
+    asking = unit_rows(values[queries], centre)
+    without = ~values[queries].any(axis=1)
     rows = np.full((len(queries), k), -1, np.int64)
-    cosines = np.full((len(queries), k), np.nan, np.float32)
-    others = np.zeros((-(-len(pool) // TILE) * TILE, unit.shape[1]), np.float32)
-    others[: len(pool)] = unit[pool]
-    for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
-        similar = unit[block] @ others.T
-        similar[:, len(pool) :] = -np.inf
-        own = np.flatnonzero(place[block] >= 0)
-        similar[own, place[block[own]]] = -np.inf
-        best, values = _largest(similar, kept)
-        usable = np.isfinite(values) & live[block][:, None]
-        here = slice(start, start + len(block))
-        rows[here, :kept] = np.where(usable, pool[np.minimum(best, len(pool) - 1)], -1)
-        cosines[here, :kept] = np.where(usable, values, np.nan)
-    return Neighbours(rows, cosines)
+    cosines = np.full((len(queries), k), -np.inf, np.float32)
+    for start in range(0, len(pool), CHUNK):
+        chunk = pool[start : start + CHUNK]
+        others = values[chunk]
+        unit = unit_rows(others, centre)
+        empty = np.flatnonzero(~others.any(axis=1))
+        width = -(-len(chunk) // TILE) * TILE
+        for first in range(0, len(queries), BLOCK):
+            part = slice(first, first + BLOCK)
+            similar = np.full((len(queries[part]), width), -np.inf, np.float32)
+            similar[:, : len(chunk)] = asking[part] @ unit.T
+            similar[:, empty] = -np.inf
+            place = np.minimum(np.searchsorted(chunk, queries[part]), len(chunk) - 1)
+            own = np.flatnonzero(chunk[place] == queries[part])
+            similar[own, place[own]] = -np.inf
+            columns, found = _largest(similar, min(k, len(chunk)))
+            both = np.concatenate([cosines[part], found], axis=1)
+            named = np.concatenate([rows[part], chunk[np.minimum(columns, len(chunk) - 1)]], axis=1)
+            order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+            cosines[part], rows[part] = np.take_along_axis(both, order, 1), np.take_along_axis(named, order, 1)
+    usable = np.isfinite(cosines) & ~without[:, None]
+    return Neighbours(np.where(usable, rows, -1), np.where(usable, cosines, np.nan).astype(np.float32))
 
 
 def table_neighbours(
@@ -83,16 +92,13 @@ def table_neighbours(
     With `centred` the common vector (mean of the counted rows of non-zero norm) is taken from every row first.
     """
     counted = table.counted_rows
-    live = counted[np.einsum("ij,ij->i", values[counted], values[counted]) > 0]
+    live = counted[values[counted].any(axis=1)]
     centre = values[live].mean(axis=0, dtype=np.float64) if centred and len(live) else None
-    unit = unit_rows(values, centre)
-    if centred:
-        unit[np.einsum("ij,ij->i", values, values) == 0] = 0  # a row without a direction gets none by centring
-    return nearest(unit, queries, counted, k)
+    return nearest(values, queries, counted, k, centre=centre)
 
 
 def _largest(similar: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Columns and values of the `k` largest of each row (rows, columns), largest first, equal ones by column.
+    """Columns and values of the `k` largest of each row (rows, columns), largest first; columns a multiple of TILE.
 
     The k largest lie in the k tiles of columns with the largest maxima; looking at those alone is exact and several
     times as fast as a partition of the whole row.

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from evidence import Evidence, SnapshotCache
 from page import Section, render
 from runs import COMMAND, Missing, Run, find_runs
 from sections import CLAIMS_OF, SECTIONS, missing_claim
+from threadpoolctl import threadpool_limits
 
 VERSION = 1  # of report.json
 
@@ -52,8 +55,14 @@ class Report:
 
 def build(runs: list[Run], figures: Path, *, points: int) -> Report:
     """Measure all runs; figures are written below `figures`. Raises OSError where they cannot be."""
-    report = Report(runs)
-    cache = SnapshotCache()
+    # Half the cores for the questions, half for the thread beside them.
+    with ThreadPoolExecutor(1) as beside, threadpool_limits(max(1, (os.cpu_count() or 2) // 2)):
+        return _build(Report(runs), runs, figures, SnapshotCache(), beside, points)
+
+
+def _build(
+    report: Report, runs: list[Run], figures: Path, cache: SnapshotCache, beside: Executor, points: int
+) -> Report:
     decided: dict[str, Claim] = {}
     experiments = sorted({run.experiment for run in runs})
     for experiment in experiments:
@@ -64,7 +73,7 @@ def build(runs: list[Run], figures: Path, *, points: int) -> Report:
             names = ", ".join(SECTIONS)
             report.missing.append(Missing(f"{experiment}: this version reports {names} and has no section for it."))
             continue
-        evidence = Evidence(experiment, own, figures, cache, points)
+        evidence = Evidence(experiment, own, figures, cache, beside, points)
         outcome = SECTIONS[experiment](evidence)
         report.sections.append(outcome.section)
         report.data[experiment] = outcome.data
@@ -94,8 +103,12 @@ def page_of(report: Report) -> dict[str, Any]:
     """What the template shows, as text."""
     counts = {word: sum(claim.verdict == word for claim in report.claims) for word in VERDICTS}
     measured = len(report.claims) - counts["not run"]
-    words = {"holds": "hold", "does not hold": "do not hold", "inconclusive": "are inconclusive"}
-    tally = ", ".join(f"{counts[word]} {plural}" for word, plural in words.items() if counts[word])
+    words = {
+        "holds": ("holds", "hold"),
+        "does not hold": ("does not hold", "do not hold"),
+        "inconclusive": ("is inconclusive", "are inconclusive"),
+    }
+    tally = ", ".join(f"{counts[word]} {forms[counts[word] > 1]}" for word, forms in words.items() if counts[word])
     return {
         "title": "How token embeddings are learned: claims and measurements",
         "lead": [

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import common_vector
 import frequency
@@ -28,6 +30,8 @@ from page import Section
 from runs import COMMAND, Run
 
 SLIDER_STEPS = 12
+ISOTROPY_SNAPSHOTS = 4  # the costliest measures: a few seconds for each snapshot
+Maps: TypeAlias = tuple[projection.MapResult, dict[str, Any]]
 CLAIMS_OF = {"C1": "E1", "C2": "E1", "C3": "E3", "C4": "E1", "C5": "E2", "C6": "E4", "C7": "E1"}
 PICTURE_ONLY = "the map in this report is a picture and decides nothing; no test in the full space is built yet"
 
@@ -76,10 +80,13 @@ def _base_arm(evidence: Evidence, outcome: Outcome, arm: str, runs: list[Run], *
     if decides:
         places = {"C1": "learning", "C2": "frequency", "C4": "common_vector", "C7": "map"}
         outcome.anchors = {key: f"{name}-{place}" for key, place in places.items()}
+    maps = _start_maps(evidence, used)
     section.heading(f"{name}-training", "Training")
     _training(evidence, section, used, out / name)
     questions = {"learning": learning, "frequency": frequency, "common_vector": common_vector, "isotropy": isotropy}
-    results = evidence.measure(used, {key: module.analyse for key, module in questions.items()})
+    asked: dict[str, Callable[[Dump], Any]] = {key: module.analyse for key, module in questions.items()}
+    asked["isotropy"] = partial(isotropy.analyse, snapshots=ISOTROPY_SNAPSHOTS)
+    results = evidence.measure(used, asked)
     titles = {
         "learning": "Learning pattern by frequency group (C1)",
         "frequency": "Frequency against cosine (C2)",
@@ -97,7 +104,7 @@ def _base_arm(evidence: Evidence, outcome: Outcome, arm: str, runs: list[Run], *
         _summary(section, module, results[key])
         section.signature(merge_signatures([result.signature for result in results[key]]))
     section.heading(f"{name}-map", "Categories (pictures of C7) and the tokens one by one")
-    _interactive(evidence, section, name, used)
+    _interactive(evidence, section, name, maps)
     outcome.data[arm] = {
         "seeds": [_run_data(evidence, run) for run in runs],
         **{key: plain(value) for key, value in _tables(questions, results).items()},
@@ -151,10 +158,28 @@ def _merged(cells: Sequence[Any]) -> Any:
     return cells[0]
 
 
-def _interactive(evidence: Evidence, section: Section, name: str, runs: Sequence[Run]) -> None:
-    """The map and the two interactive plots, of the first run that has snapshots."""
-    for run in runs:
-        found = evidence.measure([run], {"interactive": lambda dump: _maps(dump, evidence.points)})["interactive"]
+def _start_maps(evidence: Evidence, runs: Sequence[Run]) -> dict[str, tuple[Run, Future[Maps] | None]]:
+    """The runs that have snapshots, by name; the maps of the first are begun in the thread beside."""
+    dumps = {
+        run.name: (run, dump) for run in runs if (dump := evidence.dump(run)) and len(dump.table().snapshot_updates)
+    }
+    first = next(iter(dumps), None)
+    return {
+        name: (run, evidence.beside.submit(_maps, dump, evidence.points) if name == first else None)
+        for name, (run, dump) in dumps.items()
+    }
+
+
+def _interactive(
+    evidence: Evidence, section: Section, name: str, started: dict[str, tuple[Run, Future[Maps] | None]]
+) -> None:
+    """The map and the two interactive plots, of the first run of which they can be made."""
+    for run, future in started.values():
+
+        def ask(dump: Dump, future: Future[Maps] | None = future) -> Maps:
+            return future.result() if future else _maps(dump, evidence.points)
+
+        found = evidence.measure([run], {"interactive": ask})["interactive"]
         if found:
             break
     else:
@@ -184,10 +209,10 @@ def _interactive(evidence: Evidence, section: Section, name: str, runs: Sequence
     section.signature(maps.signatures[-1])
 
 
-def _maps(dump: Dump, points: int) -> tuple[projection.MapResult, dict[str, Any]]:
+def _maps(dump: Dump, points: int) -> Maps:
     table = dump.table()
     updates = [int(update) for update in spread(table.snapshot_updates, SLIDER_STEPS)]
-    maps = projection.analyse(dump, updates=updates, points=points)
+    maps = projection.analyse(dump, updates=updates, points=points, jobs=1)
     return maps, explorer_data(table, maps.categories, maps.projection, updates)
 
 

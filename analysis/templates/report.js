@@ -2,12 +2,13 @@
 /* The interactive plots: one <div data-explorer> each, with its numbers in a JSON script element. A range input moves
    through the recorded updates (arrow keys work); both plots of an explorer follow it. No request is made. */
 (function () {
-  const CONFIG = {
+  const config = (narrow) => ({
+    displayModeBar: narrow ? false : undefined, /* it would cover the title */
     displaylogo: false,
     responsive: true,
     plotlyServerURL: "",
     modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
-  };
+  });
   const FONT = { family: 'system-ui, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif', size: 13, color: "#1b1f24" };
 
   /* Plotly reads a small part of HTML in labels: a token's text must not be taken for it. */
@@ -25,7 +26,7 @@
     const category = data.tokens.category[i];
     const lines = [
       data.tokens.text[i] + (category < 0 ? "" : " (" + data.categories[category].name + ")"),
-      "token count " + data.tokens.count[i].toLocaleString("en-US") + ", group " + data.groups[data.tokens.group[i]],
+      "token count " + data.tokens.count[i].toLocaleString("en-US") + ", group: " + data.groups[data.tokens.group[i]],
       "norm " + number(frame.norm[i], 3) + ", mean cosine to all others " + number(frame.cosine[i], 3),
     ];
     const at = frame.near[i] === null ? data.frames.length - 1 : f; /* some are looked up at the last update only */
@@ -78,7 +79,8 @@
     const result = [one("other tokens", parts.rest, { size: 5, color: "#9aa4ae", opacity: 0.55 })];
     data.categories.forEach((category, c) => {
       if (parts.lists[c].length) {
-        const marker = { size: 8, color: category.colour, symbol: category.symbol, line: { width: 0.5, color: "#ffffff" } };
+        const size = category.symbol.startsWith("triangle") ? 10 : 8;
+        const marker = { size, color: category.colour, symbol: category.symbol, line: { width: 0.5, color: "#ffffff" } };
         result.push(one(category.name, parts.lists[c], marker));
       }
     });
@@ -128,11 +130,11 @@
         traces(data, all, frame, (i) => [data.tokens.x[i], data.frames[frame].cosine[i]]),
         layout(
           narrow,
-          "Mean cosine against token count, " + at,
+          narrow ? "Mean cosine and token count, " + at : "Mean cosine against token count, " + at,
           { title: { text: "token count" }, type: "log", range: data.x_range, tickvals: data.x_ticks, ticktext: data.x_labels },
-          { title: { text: "mean cosine to all other tokens" }, range: data.y_range }
+          { title: { text: narrow ? "mean cosine" : "mean cosine to all other tokens" }, range: data.y_range }
         ),
-        CONFIG
+        config(narrow)
       );
       if (map) {
         const where = data.map.positions[frame];
@@ -140,7 +142,7 @@
           map,
           traces(data, data.map.tokens, frame, (_, place) => [where[0][place], where[1][place]]),
           layout(narrow, "t-SNE map (a picture, not evidence), " + at, hidden(data.map.x_range), hidden(data.map.y_range)),
-          CONFIG
+          config(narrow)
         );
         preservation.textContent = data.map.preservation[frame];
       }

@@ -76,7 +76,7 @@ def opened(browser, page):
     browser.get_log("performance")
     resize(browser, 1280, 1000)
     browser.get(page.as_uri())
-    WebDriverWait(browser, 30).until(
+    WebDriverWait(browser, 15).until(
         lambda d: d.execute_script("return document.querySelectorAll('[data-update]').length") == 1
     )
     yield browser
@@ -191,7 +191,7 @@ def test_the_first_tab_stop_leads_past_the_contents(opened):
 def test_a_narrow_window_needs_no_sideways_scrolling(opened):
     resize(opened, 390, 844)
     opened.refresh()
-    WebDriverWait(opened, 30).until(
+    WebDriverWait(opened, 15).until(
         lambda d: d.execute_script("return document.querySelectorAll('[data-update]').length") == 1
     )
     assert opened.execute_script("return document.documentElement.scrollWidth") <= 390

@@ -6,7 +6,7 @@ from cli import run
 from dump import Dump
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neighbours import main, nearest, table_neighbours, unit_rows
+from neighbours import main, nearest, table_neighbours
 from synthetic_dump import write_synthetic_dump
 
 
@@ -27,7 +27,7 @@ def test_nearest_equals_brute_force(seed, rows, k):
     values[rng.random(rows) < 0.1] = 0
     candidates = np.flatnonzero(rng.random(rows) < 0.7)
     queries = rng.integers(0, rows, 7)
-    found = nearest(unit_rows(values), queries, candidates, k)
+    found = nearest(values, queries, candidates, k)
     for place, query in enumerate(queries):
         if not values[query].any():
             assert (found.rows[place] == -1).all()
@@ -41,11 +41,11 @@ def test_nearest_equals_brute_force(seed, rows, k):
         assert found.cosines[place][: len(got)] == pytest.approx([cosines[row] for row in got], abs=1e-5)
 
 
-def test_more_queries_than_a_block_and_more_columns_than_a_tile():
-    values = np.random.default_rng(0).normal(size=(1300, 8)).astype(np.float32)
-    found = nearest(unit_rows(values), np.arange(1300), np.arange(1300), 5)
+def test_more_queries_than_a_block_and_more_rows_than_a_chunk():
+    values = np.random.default_rng(0).normal(size=(9000, 6)).astype(np.float32)
+    found = nearest(values, np.arange(1300), np.arange(9000), 5)
     for query in (0, 511, 512, 1299):
-        assert found.rows[query].tolist() == brute_force(values, query, range(1300), 5)[0]
+        assert found.rows[query].tolist() == brute_force(values, query, range(9000), 5)[0]
 
 
 def test_the_common_vector_hides_neighbours_that_centring_shows(tmp_path):
