@@ -57,7 +57,7 @@ class CategoryTokens:
         text = f"{found} of {found + len(missing)} category words are one token with a leading space"
         text += f"; not one token: {_listing(missing)}." if missing else "."
         if unseen:
-            text += f" {len(unseen)} of them never occur in the training text: {_listing(unseen)}."
+            text += f" Of the words found, {len(unseen)} never occur in the training text: {_listing(unseen)}."
         return text
 
 

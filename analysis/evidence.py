@@ -139,8 +139,8 @@ def plain_table(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str
 
     def cell(value: Any) -> str:
         if isinstance(value, float):
-            return f"{value:.4f}" if np.isfinite(value) else "–"
-        return f"{value:,}" if isinstance(value, int) else str(value)
+            return f"{value if abs(value) >= 5e-5 else 0.0:.4f}" if np.isfinite(value) else "–"
+        return f"{value:,}" if isinstance(value, int) else str(value).replace("_", " ")
 
     head, *body = [[cell(value) for value in row] for row in rows]
     return head, body

@@ -27,7 +27,8 @@ MARKERS = (
 
 def mark(index: int) -> tuple[str, str, str]:
     """Colour, matplotlib marker and plotly symbol of the category with this place in the lists."""
-    matplotlib_marker, plotly_symbol = MARKERS[(index // len(COLOURS) + index) % len(MARKERS)]
+    # Seven and six have no common divisor: the first 42 pairs all differ.
+    matplotlib_marker, plotly_symbol = MARKERS[index % len(MARKERS)]
     return COLOURS[index % len(COLOURS)], matplotlib_marker, plotly_symbol
 
 

@@ -32,6 +32,13 @@ from runs import COMMAND, Run
 SLIDER_STEPS = 12
 ISOTROPY_SNAPSHOTS = 4  # the costliest measures: a few seconds for each snapshot
 Maps: TypeAlias = tuple[projection.MapResult, dict[str, Any]]
+TABLES = {
+    "learning": "Mean cosine of the groups' rows to all other counted rows, at the first and at the last snapshot.",
+    "frequency": "Correlations with token count, and the mean cosine of zero-count minus that of seen rows; 95 % intervals over tokens.",
+    "common_vector": "Mean cosine to the common vector at update 0, at the end of the first tenth and at the end; ratio: power of "
+    "the oscillation over that of independent increments.",
+    "isotropy": "Measures of all counted rows at the first and at the last snapshot (@update).",
+}
 CLAIMS_OF = {"C1": "E1", "C2": "E1", "C3": "E3", "C4": "E1", "C5": "E2", "C6": "E4", "C7": "E1"}
 PICTURE_ONLY = "the map in this report is a picture and decides nothing; no test in the full space is built yet"
 
@@ -135,10 +142,10 @@ def _summary(section: Section, module: Any, results: Sequence[Any]) -> None:
     """A question's table: of one seed as it is, of several their mean with the lowest and highest."""
     tables = [module.summary(result) for result in results]
     head, body = plain_table(_over_seeds(tables))
-    words = (
-        "one seed, so no spread over seeds" if len(tables) == 1 else f"mean of {len(tables)} seeds [lowest, highest]"
+    spread_words = (
+        "One seed: no spread over seeds" if len(tables) == 1 else f"Mean of {len(tables)} seeds [lowest, highest]"
     )
-    section.table(f"{module.__name__.replace('_', ' ').capitalize()}: {words}.", head, body)
+    section.table(f"{TABLES[module.__name__]} {spread_words}.", head, body)
 
 
 def _over_seeds(tables: Sequence[Sequence[Sequence[Any]]]) -> list[list[Any]]:

@@ -31,7 +31,7 @@ def test_the_report_names_what_is_missing():
     report = find_tokens(TEXTS, COUNTS, LISTS).report()
     assert "4 of 5 category words" in report
     assert "not one token: turquoise." in report
-    assert "1 of them never occur in the training text: blue." in report
+    assert "1 never occur in the training text: blue." in report
 
 
 def test_a_vocabulary_without_the_words_is_no_error():

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from categories import words
 from cli import run
+from map_figure import mark
 from projection import main, neighbour_preservation, project, select_rows
 from synthetic_dump import write_synthetic_dump
 
@@ -77,6 +79,12 @@ def test_rows_are_the_given_ones_and_the_most_frequent():
     counted = np.array([False, True, True, True, True, True, True])  # row 0 is a special
     assert select_rows(counts, counted, np.array([3, 1]), 4).tolist() == [1, 2, 3, 6]
     assert select_rows(counts, counted, np.array([3, 1]), 1).tolist() == [1, 3]
+
+
+def test_no_two_categories_look_the_same():
+    marks = [mark(index) for index in range(len(words().categories))]
+    assert len({(colour, marker) for colour, marker, _ in marks}) == len(marks)
+    assert len({(colour, symbol) for colour, _, symbol in marks}) == len(marks)
 
 
 def test_the_command_writes_the_figure_and_prints_the_preservation(tmp_path, capsys):
