@@ -73,6 +73,16 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
             precision.keep_input_gradient_sparse(model, self.on_cpu)
         return model
 
+    def get_batch_iterator(self, *arguments: Any, **options: Any) -> Any:
+        """fairseq's iterator, which starts its workers anew at each epoch.
+
+        fairseq keeps them alive, and with them the epoch from which the masks are drawn: every epoch would see the masks of the first, and
+        a resumed run those of the epoch in which it was resumed.
+        """
+        iterator = super().get_batch_iterator(*arguments, **options)
+        iterator.reuse_dataloader = False
+        return iterator
+
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast("cpu", dtype=torch.bfloat16) if self.autocast else nullcontext()
 

@@ -11,11 +11,16 @@ import os
 import signal
 import sys
 
-import fairseq_cli.preprocess
-import fairseq_cli.train
-import fairseq_cli.validate
-import scipy.stats  # noqa: F401  (slow to import)
-import torch.utils.tensorboard  # noqa: F401  (slow to import)
+ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what is logged on import is no answer
+
+# isort: off
+import fairseq_cli.train  # noqa: E402  (first, because it sets the log up)
+import fairseq_cli.preprocess  # noqa: E402
+import fairseq_cli.validate  # noqa: E402
+import scipy.stats  # noqa: E402, F401  (slow to import)
+import torch.utils.tensorboard  # noqa: E402, F401  (slow to import)
+# isort: on
 
 PROGRAMS = {
     "preprocess": fairseq_cli.preprocess.cli_main,
@@ -33,7 +38,7 @@ def serve() -> dict:
             answer = os.waitstatus_to_exitcode(status)
         elif (answer := os.fork()) == 0:
             return request
-        print(answer, flush=True)
+        print(answer, file=ANSWERS, flush=True)
     sys.exit(0)
 
 
@@ -47,6 +52,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = serve()
     os.setsid()
+    ANSWERS.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     redirect(0, os.devnull)
     redirect(1, request["stdout"])
