@@ -89,6 +89,8 @@ class Recorder:
         self.writer: AsyncWriter | None = None
         self.last_recorded = -1
         self._checkpoint: dict[str, Any] | None = None
+        self._unconfirmed: int | None = None
+        self._files: dict[str, int] = {}
         if self.streams is not None:
             self._refuse_unsupported()
 
@@ -131,9 +133,21 @@ class Recorder:
         """Write everything down and say up to which update; called before a checkpoint is written."""
         if not (self.on and self.attached):
             return {}
+        self._confirm()
         self.flush()
-        self._progress(self.last_recorded)
+        self._unconfirmed, self._files = self.last_recorded, self._checkpoint_files()
         return {"update": self.last_recorded, "identity": self.identity_hash}
+
+    def _confirm(self) -> None:
+        """Note that the checkpoint for which :meth:`state` was asked has been written: a kill before it must not count as one."""
+        if self._unconfirmed is not None:
+            self._submit(self._progress, self._unconfirmed)
+            self._unconfirmed = None
+
+    def _checkpoint_files(self) -> dict[str, int]:
+        """The checkpoints in fairseq's folder with their times of writing."""
+        folder = Path(self._section("checkpoint").get("save_dir") or "checkpoints")
+        return {file.name: file.stat().st_mtime_ns for file in folder.glob("checkpoint*.pt")}
 
     def resume_from(self, state: dict[str, Any]) -> None:
         """Take what :meth:`state` returned when the checkpoint that is being resumed was written."""
@@ -354,6 +368,7 @@ class Recorder:
 
     def after_step(self, update: int) -> None:
         """Record the model after its ``update``-th step."""
+        self._confirm()
         if update > self.last_recorded:
             self._record(update)
 
@@ -423,10 +438,7 @@ class Recorder:
 
     def _progress(self, update: int) -> None:
         self.store.root["attributes"]["progress"]["checkpoint_update"] = update
-        try:
-            self.store.write_root()
-        except ValueError as error:
-            raise UserError(f"the dump at {self.path} cannot be written: {error}") from error
+        self.store.write_root()
 
     def _finish_at_exit(self) -> None:
         """Flush when the process ends, by itself, by Ctrl-C or by SIGTERM."""
@@ -442,6 +454,9 @@ class Recorder:
         writer, owner = self.writer, os.getpid()
         self.writer = None
         try:
+            if self._unconfirmed is not None and self._checkpoint_files() != self._files:
+                update = self._unconfirmed
+                writer.submit(lambda: self._progress(update))
             writer.submit(self._commit)
             writer.drain()
             writer.close()
