@@ -185,6 +185,11 @@ class Recorder:
         space.require_space(needed, self.path)
 
         if self.path.exists() and self.options.record_overwrite and update == 0:
+            if not store.is_dump(self.path):
+                raise UserError(
+                    f"--record-overwrite deletes a dump of this project; found something else at {self.path}; "
+                    "move it away, or choose another --record-dir"
+                )
             logger.warning(f"--record-overwrite: deleting the dump at {self.path}")
             store.remove(self.path)
         try:

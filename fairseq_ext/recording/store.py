@@ -311,6 +311,15 @@ class Stream:
             self._tail = {}
 
 
+def is_dump(path: Path) -> bool:
+    """Whether a folder is a dump of any format version."""
+    try:
+        metadata = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(metadata, dict) and metadata.get("attributes", {}).get("format") == FORMAT
+
+
 def remove(path: Path) -> None:
     """Delete a dump: first out of the way by a rename, so that a kill leaves no half of it under its name."""
     doomed = path.with_name(f"{path.name}.deleted.tmp")
