@@ -319,7 +319,7 @@ class Recorder:
                 f"the dump at {self.path} covers a checkpoint at update {covered}, but training starts at update 0 (no checkpoint was found); "
                 f"bring the checkpoint back, or {anew}"
             )
-        if self._checkpoint and self._checkpoint.get("identity") not in (None, self.identity_hash):
+        if not fresh and self._checkpoint and self._checkpoint.get("identity") not in (None, self.identity_hash):
             raise UserError(f"the checkpoint was written by another recorded run than the dump at {self.path}; {anew}")
         if update < first:
             raise UserError(f"the dump at {self.path} begins at update {first}, training at update {update}; {anew}")
