@@ -195,7 +195,12 @@ class Recorder:
         try:
             fresh = not self.path.exists()
             if fresh:
-                self._create(update)
+                store.remove(self.path)  # what an interrupted removal left
+                try:
+                    self._create(update)
+                except BaseException:
+                    store.remove(self._temporary)
+                    raise
             begins = self._open(update, fresh)
         except OSError as error:
             raise UserError(
@@ -235,9 +240,13 @@ class Recorder:
             "traced tokens": hashlib.sha256(traced.tobytes()).hexdigest()[:16],
         }
 
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.creating.tmp")
+
     def _create(self, update: int) -> None:
         """Create an empty dump under a temporary name and rename it."""
-        temporary = self.path.with_name(f"{self.path.name}.creating.tmp")
+        temporary = self._temporary
         store.remove(temporary)
         temporary.mkdir(parents=True)
         target = store.Store(temporary)
