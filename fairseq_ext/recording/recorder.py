@@ -9,6 +9,7 @@ checkpoint ever exists whose updates are not all in the dump.
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import json
 import logging
@@ -17,15 +18,16 @@ import platform
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import fairseq
 import numpy as np
 import torch
 from fairseq.data import Dictionary
-from fairseq.logging import metrics
+from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
 from .. import failpoints
@@ -43,6 +45,23 @@ from .writer import AsyncWriter
 logger = logging.getLogger(__name__)
 LIVE_COMMIT = 64
 STREAMS = ("snapshots", "traces", "statistics")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _ends_the_run(method: Callable[P, T]) -> Callable[P, T]:
+    """Let a user's error in a method of the recorder end the process with its one line and status 1."""
+
+    @functools.wraps(method)
+    def guarded(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return method(*arguments, **options)
+        except UserError:
+            recorder: Any = arguments[0]
+            recorder.exit_status = 1
+            raise
+
+    return guarded
 
 
 class _Table:
@@ -89,6 +108,7 @@ class Recorder:
         self.writer: AsyncWriter | None = None
         self.last_recorded = -1
         self._checkpoint: dict[str, Any] | None = None
+        self.exit_status: int | None = None
         self._unconfirmed: int | None = None
         self._files: dict[str, int] = {}
         if self.streams is not None:
@@ -129,6 +149,7 @@ class Recorder:
 
     # -- the checkpoint's side ------------------------------------------------------------------------------------------------
 
+    @_ends_the_run
     def state(self) -> dict[str, Any]:
         """Write everything down and say up to which update; called before a checkpoint is written."""
         if not (self.on and self.attached):
@@ -155,6 +176,7 @@ class Recorder:
 
     # -- attaching -----------------------------------------------------------------------------------------------------------
 
+    @_ends_the_run
     def attach(self, model: nn.Module, update: int) -> None:
         """Begin to record a model that has taken ``update`` steps.
 
@@ -163,6 +185,7 @@ class Recorder:
         """
         if self.streams is None or self.path is None:
             raise ValueError("recording is off")
+        atexit.register(self._leave)
         folder = corpora.require_corpus(self.data)
         counts, examples = corpora.count_tokens(folder / "train", len(self.dictionary))
         rows = describe_rows(self.dictionary, counts, corpora.row_texts(folder, self.dictionary))
@@ -372,6 +395,7 @@ class Recorder:
 
     # -- recording -----------------------------------------------------------------------------------------------------------
 
+    @_ends_the_run
     def before_step(self, update: int) -> None:
         """Keep what the movement statistics of update ``update`` will need; called before the optimiser's step."""
         if update in self.streams.movement:
@@ -380,6 +404,7 @@ class Recorder:
                     table.previous = torch.empty_like(table.weight)
                 table.previous.copy_(table.weight)
 
+    @_ends_the_run
     def after_step(self, update: int) -> None:
         """Record the model after its ``update``-th step."""
         self._confirm()
@@ -458,15 +483,26 @@ class Recorder:
         """Flush when the process ends, by itself, by Ctrl-C or by SIGTERM."""
         atexit.register(self.close)
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            signal.signal(signal.SIGTERM, self._terminate)
+
+    def _terminate(self, number: int, frame: Any) -> None:
+        self.exit_status = 128 + number
+        sys.exit(self.exit_status)
+
+    def _leave(self) -> None:
+        """End the process here, once something has gone wrong: fairseq's loading thread may abort the interpreter's own ending."""
+        if self.exit_status is not None:
+            progress_bar._close_writers()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.exit_status)
 
     def close(self) -> None:
-        """Write what is left and end the writer. On failure the process ends with a line and status 1: ``atexit`` ignores exceptions."""
+        """Write what is left and end the writer. A failure that was not said yet is said; ``atexit`` ignores exceptions."""
         atexit.unregister(self.close)
         if self.writer is None:
             return
-        writer, owner = self.writer, os.getpid()
-        self.writer = None
+        writer, self.writer = self.writer, None
         try:
             if self._unconfirmed is not None and self._checkpoint_files() != self._files:
                 update = self._unconfirmed
@@ -475,8 +511,6 @@ class Recorder:
             writer.drain()
             writer.close()
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            if os.getpid() == owner:
-                os._exit(1)
+            if self.exit_status != 1:
+                print(f"error: {error}", file=sys.stderr)
+            self.exit_status = 1
