@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,40 @@ def require_corpus(data: str, split: str = "train") -> Path:
     return folder
 
 
+def require_whole(prefix: Path) -> MMapIndexedDataset:
+    """Open a binarised split and compare the sizes of its two files.
+
+    Args:
+        prefix: path of the split without ``.bin``/``.idx``.
+
+    Raises:
+        UserError: a file is missing, the split is not a memory-mapped fairseq dataset, is empty, or was cut short.
+    """
+    for suffix in (".bin", ".idx"):
+        if not prefix.with_name(prefix.name + suffix).is_file():
+            raise UserError(
+                f"expected a split binarised by fairseq at {prefix}.bin/.idx; found no {prefix.name}{suffix}; prepare the corpus again"
+            )
+    held = Path(f"{prefix}.bin").stat().st_size
+    try:
+        dataset = MMapIndexedDataset(get_indexed_dataset_to_local(str(prefix)))
+        listed = int(np.sum(dataset.sizes, dtype=np.int64)) * np.dtype(dataset._index.dtype).itemsize
+    except (AssertionError, OSError, ValueError, IndexError, KeyError, struct.error) as error:
+        if held == 0:
+            raise UserError(
+                f"expected text in {prefix}.bin; found none; prepare the corpus again from text that is not empty"
+            ) from error
+        raise UserError(
+            f"expected a dataset that fairseq binarised with --dataset-impl mmap at {prefix}.bin/.idx; it cannot be read ({error}); "
+            "prepare the corpus again"
+        ) from error
+    if held != listed:
+        raise UserError(
+            f"{prefix}.bin holds {held:,} bytes but its index lists {listed:,}: one of them was cut short; prepare the corpus again"
+        )
+    return dataset
+
+
 def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
     """Count every row's occurrences in a binarised split.
 
@@ -76,28 +111,11 @@ def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
         int64 [V], and the number of examples.
 
     Raises:
-        UserError: the split is not a memory-mapped fairseq dataset, is empty, or has a token outside the dictionary.
+        UserError: as :func:`require_whole`, or a token lies outside the dictionary.
     """
-    path = get_indexed_dataset_to_local(str(prefix))
-    try:
-        dataset = MMapIndexedDataset(path)
-        dtype = dataset[0].numpy().dtype if len(dataset) else None
-        dtype = dataset._index.dtype
-        examples = len(dataset)
-    except (AssertionError, OSError, ValueError, IndexError) as error:
-        raise UserError(
-            f"expected a dataset that fairseq binarised with --dataset-impl mmap at {prefix}.bin/.idx; it cannot be read ({error}); "
-            "prepare the corpus again"
-        ) from error
-    tokens = np.memmap(f"{path}.bin", dtype=dtype, mode="r") if examples else np.zeros(0, np.int64)
-    if len(tokens) == 0:
-        raise UserError(
-            f"expected training text in {prefix}.bin; found none; prepare the corpus again from text that is not empty"
-        )
-    if len(tokens) != int(np.sum(dataset.sizes)):
-        raise UserError(
-            f"{prefix}.bin holds {len(tokens):,} tokens but its index {int(np.sum(dataset.sizes)):,}: it was cut short; prepare the corpus again"
-        )
+    dataset = require_whole(prefix)
+    examples = len(dataset)
+    tokens = np.memmap(f"{prefix}.bin", dtype=dataset._index.dtype, mode="r")
     counts = np.zeros(rows, dtype=np.int64)
     for start in range(0, len(tokens), _CHUNK):
         piece = np.asarray(tokens[start : start + _CHUNK], dtype=np.int64)
@@ -143,8 +161,8 @@ def describe(folder: Path, counts: npt.NDArray[np.int64], counted: npt.NDArray[n
         try:
             known = json.loads(metadata.read_text(encoding="utf-8"))
             source, name = known.get("source"), known.get("name")
-        except ValueError:
-            logger.warning(f"{metadata} is not JSON; the dump will not name its source")
+        except (ValueError, AttributeError):
+            logger.warning(f"{metadata} is not a JSON object; the dump will not name its source")
     return Corpus(
         name=name or folder.resolve().name,
         data=str(folder),

@@ -1,8 +1,10 @@
 """Masked language modelling with recording: fairseq's task, a hook around the optimiser's step, and a faster step on the CPU."""
 
 import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from .. import precision
 from ..compat import full_config
 from ..recording.config import RecordingConfig
-from ..recording.corpus import require_corpus
+from ..errors import UserError
+from ..recording.corpus import require_corpus, require_whole
 from ..recording.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -64,8 +67,20 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
     @classmethod
     def setup_task(cls, cfg: EmbeddingMaskedLMConfig, **kwargs: Any) -> "EmbeddingMaskedLMTask":
         """Make the task; a missing or foreign corpus ends the program with one line."""
-        require_corpus(cfg.data)
-        return super().setup_task(cfg, **kwargs)
+        folder = require_corpus(cfg.data)
+        try:
+            return super().setup_task(cfg, **kwargs)
+        except (ValueError, RuntimeError) as error:  # how fairseq's Dictionary refuses a file
+            raise UserError(
+                f"expected fairseq's dictionary (a token and its count a line) in {folder / 'dict.txt'}; it cannot be read ({error}); "
+                "prepare the corpus again"
+            ) from error
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Load a split; a missing one, and one that was cut short, ends the program with one line."""
+        folders = self.cfg.data.split(os.pathsep)
+        require_whole(Path(folders[(epoch - 1) % len(folders)]) / split)
+        super().load_dataset(split, epoch, combine, **kwargs)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         model = super().build_model(cfg, from_checkpoint)
