@@ -179,16 +179,25 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 def _run_row(entry: Run, report: Report) -> list[str]:
     finished = {True: "yes", False: "no", None: "not known"}[entry.finished]
-    hardware = entry.info.get("hardware")
-    words = ", ".join(f"{key} {value}" for key, value in hardware.items()) if isinstance(hardware, dict) else hardware
     return [
         entry.name,
         finished,
         report.updates.get(entry.name, "no recording"),
         "not known" if entry.seconds is None else f"{entry.seconds:,.0f} s",
         str(entry.info.get("profile") or "not known"),
-        str(words or "not known"),
+        _hardware_words(entry.info.get("hardware")),
     ]
+
+
+def _hardware_words(hardware: Any) -> str:
+    """`AMD EPYC, 2 cores, 25 GB memory`, from run.json's entry; other forms as they are."""
+    if not isinstance(hardware, dict):
+        return str(hardware or "not known")
+    forms = {"cores": "{} cores", "memory": "{:.0f} GB memory"}
+    known = {key: value for key, value in hardware.items() if value is not None}
+    if isinstance(known.get("memory"), int):
+        known["memory"] /= 1e9
+    return ", ".join(forms.get(key, "{}").format(value) for key, value in known.items()) or "not known"
 
 
 def to_json(report: Report, figures: Sequence[str]) -> dict[str, Any]:
@@ -257,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{claim.id} {claim.verdict}: {claim.reason}")
     for entry in report.missing:
         print(f"missing: {entry.what}" + (f" To make it: {entry.command}" if entry.command else ""))
-    print(f"wrote {chosen.out / 'index.html'}, {chosen.out / 'report.json'}, {chosen.out / 'figures'}")
+    written = ["index.html", "report.json", *(["figures"] if report.sections else [])]
+    print("wrote " + ", ".join(str(chosen.out / name) for name in written))
     if runs and not report.signatures:
         print(f"error: none of the {len(runs)} runs below {chosen.runs} could be read", file=sys.stderr)
         return 1
