@@ -193,11 +193,12 @@ def _hardware_words(hardware: Any) -> str:
     """`AMD EPYC, 2 cores, 25 GB memory`, from run.json's entry; other forms as they are."""
     if not isinstance(hardware, dict):
         return str(hardware or "not known")
-    forms = {"cores": "{} cores", "memory": "{:.0f} GB memory"}
     known = {key: value for key, value in hardware.items() if value is not None}
     if isinstance(known.get("memory"), int):
-        known["memory"] /= 1e9
-    return ", ".join(forms.get(key, "{}").format(value) for key, value in known.items()) or "not known"
+        known["memory"] = f"{known['memory'] / 1e9:.0f} GB memory"
+    if "cores" in known:
+        known["cores"] = f"{known['cores']} cores"
+    return ", ".join(map(str, known.values())) or "not known"
 
 
 def to_json(report: Report, figures: Sequence[str]) -> dict[str, Any]:

@@ -279,6 +279,20 @@ def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):
     assert "&lt;b&gt;odd" in page
 
 
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        ({"cpu": "AMD EPYC", "cores": 2, "memory": 25_276_514_304, "gpu": None}, "AMD EPYC, 2 cores, 25 GB memory"),
+        ({"memory": "much"}, "much"),
+        ("a laptop", "a laptop"),
+        (None, "not known"),
+        ({}, "not known"),
+    ],
+)
+def test_hardware_is_told_in_words_whatever_its_form(hardware, words):
+    assert report._hardware_words(hardware) == words
+
+
 def test_runs_of_which_none_can_be_read_give_an_error_and_a_report(tmp_path, capsys):
     (tmp_path / "runs" / "E1" / "base" / "seed1").mkdir(parents=True)
     content, _ = make_report(tmp_path, expect=1)
