@@ -9,8 +9,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from fairseq.modules.fairseq_dropout import FairseqDropout
+from torch import Tensor, nn
+from torch.nn import functional
 
 from .errors import UserError
 
@@ -89,21 +92,106 @@ class Autocast:
             return self.criterion(model, sample)
 
 
-def keep_input_gradient_sparse(model: nn.Module, on_cpu: bool) -> list[str]:
-    """Let the input embedding return a sparse gradient where a dense one from the tied output embedding will take it up.
+class _Lookup(torch.autograd.Function):
+    """Rows of the table; the gradient is set aside in a list instead of being spread over a table of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, tokens: Tensor, aside: list[tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.tokens, ctx.aside = tokens, aside
+        return functional.embedding(tokens, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
+        ctx.aside.append((ctx.tokens, gradient))
+        return None, None, None
+
+
+class TiedEmbedding(nn.Embedding):
+    """An input embedding whose gradient is added, in place, to that of the output embedding it is tied to.
+
+    Autograd makes a table of zeros for the rows that a batch used and then a third table for the sum. Here the rows' gradients wait until
+    the output's gradient is there: call :meth:`add_gradient` after each backward pass.
+
+    Args:
+        stock: the embedding that it stands in for; shares its parameter.
+    """
+
+    def __init__(self, stock: nn.Embedding) -> None:
+        super().__init__(stock.num_embeddings, stock.embedding_dim, stock.padding_idx, _weight=stock.weight.detach())
+        self.weight = stock.weight
+        self._aside: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return _Lookup.apply(self.weight, tokens, self._aside)
+        return super().forward(tokens)
+
+    @torch.no_grad()
+    def add_gradient(self) -> None:
+        """Add the gradients set aside to the parameter's; the padding row gets none, as in torch."""
+        for tokens, gradient in self._aside:
+            rows, values = tokens.reshape(-1), gradient.reshape(-1, self.embedding_dim)
+            if self.padding_idx is not None:
+                kept = rows != self.padding_idx
+                rows, values = rows[kept], values[kept]
+            if self.weight.grad is None:
+                self.weight.grad = torch.zeros_like(self.weight)
+            self.weight.grad.index_add_(0, rows, values.to(self.weight.grad.dtype))
+        self._aside.clear()
+
+
+def tie_gradients(model: nn.Module, on_cpu: bool, world_size: int) -> list[TiedEmbedding]:
+    """Put a :class:`TiedEmbedding` wherever the model's input embedding is tied to its output.
+
+    Nothing changes on a GPU, with several ranks (their gradients are reduced during the backward pass) or where nothing is tied.
 
     Returns:
-        the names of the embeddings for which this holds; elsewhere (untied, GPU) nothing changes.
+        the embeddings put in, whose :meth:`TiedEmbedding.add_gradient` has to be called after each backward pass.
     """
-    names: list[str] = []
+    placed: list[TiedEmbedding] = []
+    if on_cpu and world_size == 1:
+        pointers = [p.data_ptr() for p in model.state_dict(keep_vars=True).values() if isinstance(p, Tensor)]
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is nn.Embedding and pointers.count(child.weight.data_ptr()) > 1:
+                    placed.append(TiedEmbedding(child))
+                    setattr(parent, name, placed[-1])
+    where = f"{len(placed)} tied embedding(s)" if placed else "nowhere (it needs the CPU, one rank and tied embeddings)"
+    logger.info(f"gradient of the input embedding is added in place: {where}")
+    return placed
+
+
+class FastDropout(FairseqDropout):
+    """Dropout whose mask is drawn from 16-bit integers: torch's Bernoulli draws one 64-bit number an entry on one core.
+
+    The probability is rounded to a multiple of 1/65536. The integers come from numpy's SFC64, seeded by torch's generator, so that a run
+    repeats and resumes to the bit; they are not the numbers that torch would have drawn.
+    """
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        if not (self.p > 0 and (self.training or self.apply_during_inference)):
+            return x
+        cut = round(self.p * 65536)
+        words = (
+            np.random.SFC64(int(torch.randint(2**62, ()))).random_raw(-(-x.numel() // 4)).view(np.uint16)[: x.numel()]
+        )
+        keep = torch.from_numpy(words >= cut).view(x.shape)
+        return x * keep * (65536 / (65536 - cut))
+
+
+def speed_up_dropout(model: nn.Module, on_cpu: bool) -> int:
+    """Put :class:`FastDropout` in place of fairseq's dropout on the CPU; returns how many. (Attention weights keep torch's own.)"""
+    number = 0
     if on_cpu:
-        shared = [p.data_ptr() for n, p in model.state_dict(keep_vars=True).items() if isinstance(p, torch.Tensor)]
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Embedding) and shared.count(module.weight.data_ptr()) > 1:
-                module.sparse = True
-                names.append(name)
-    logger.info(f"sparse input gradient: {', '.join(names) or 'nowhere (it needs the CPU and tied embeddings)'}")
-    return names
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is FairseqDropout and 0 < child.p < 1:
+                    fast = FastDropout(child.p, child.module_name)
+                    fast.apply_during_inference = child.apply_during_inference
+                    setattr(parent, name, fast)
+                    number += 1
+    logger.info(f"dropout masks from 16-bit integers: {number} modules")
+    return number
 
 
 def loss_scale(optimizer: Any) -> float | None:

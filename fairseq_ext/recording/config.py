@@ -27,8 +27,8 @@ class RecordingConfig(FairseqDataclass):
     record_movement: str = field(
         default="every:10",
         metadata={
-            "help": "updates at which the costlier statistics are computed as well: drift from update 0, size and common "
-            "direction of the last update (they need a copy of the table before the step)"
+            "help": "updates at which the costlier statistics are computed as well, and at every snapshot: correlations with frequency, "
+            "drift from update 0, size and common direction of the last update (which need a copy of the table before the step)"
         },
     )
     record_traces: str = field(
@@ -66,7 +66,11 @@ class Streams:
 
     def describes_statistics(self, update: int) -> bool:
         """Whether the statistics stream has a record at ``update``."""
-        return update in self.statistics or update in self.movement
+        return update in self.statistics or self.describes_movement(update)
+
+    def describes_movement(self, update: int) -> bool:
+        """Whether that record holds the costlier statistics too: by their own schedule, and wherever there is a snapshot."""
+        return bool(self.movement) and (update in self.movement or update in self.snapshots)
 
 
 def check(config: RecordingConfig) -> Streams | None:

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDataset, get_indexed_dataset_to_local
+from fairseq.data.indexed_dataset import MMapIndexedDataset, _code_to_dtype
 
 from ..errors import UserError
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 24
+_HEADER = struct.Struct(
+    "<9sQBQ"
+)  # magic, version, code of the data type, examples; then sizes (int32) and offsets (int64)
 
 
 @dataclass(frozen=True)
@@ -66,38 +69,53 @@ def require_corpus(data: str, split: str = "train") -> Path:
     return folder
 
 
-def require_whole(prefix: Path) -> MMapIndexedDataset:
-    """Open a binarised split and compare the sizes of its two files.
+def require_whole(prefix: Path) -> tuple[np.dtype[Any], int]:
+    """Check that both files of a binarised split are there and whole, from the index and the sizes alone.
+
+    The index is read here and not by fairseq, whose dataset prints tracebacks when it cannot be opened.
 
     Args:
         prefix: path of the split without ``.bin``/``.idx``.
 
+    Returns:
+        the tokens' data type and the number of examples.
+
     Raises:
         UserError: a file is missing, the split is not a memory-mapped fairseq dataset, is empty, or was cut short.
     """
-    for suffix in (".bin", ".idx"):
-        if not prefix.with_name(prefix.name + suffix).is_file():
+    files = [prefix.with_name(prefix.name + suffix) for suffix in (".bin", ".idx")]
+    for file in files:
+        if not file.is_file():
             raise UserError(
-                f"expected a split binarised by fairseq at {prefix}.bin/.idx; found no {prefix.name}{suffix}; prepare the corpus again"
+                f"expected a split binarised by fairseq at {prefix}.bin/.idx; found no {file.name}; prepare the corpus again"
             )
-    held = Path(f"{prefix}.bin").stat().st_size
-    try:
-        dataset = MMapIndexedDataset(get_indexed_dataset_to_local(str(prefix)))
-        listed = int(np.sum(dataset.sizes, dtype=np.int64)) * np.dtype(dataset._index.dtype).itemsize
-    except (AssertionError, OSError, ValueError, IndexError, KeyError, struct.error) as error:
-        if held == 0:
-            raise UserError(
-                f"expected text in {prefix}.bin; found none; prepare the corpus again from text that is not empty"
-            ) from error
-        raise UserError(
-            f"expected a dataset that fairseq binarised with --dataset-impl mmap at {prefix}.bin/.idx; it cannot be read ({error}); "
-            "prepare the corpus again"
-        ) from error
-    if held != listed:
-        raise UserError(
-            f"{prefix}.bin holds {held:,} bytes but its index lists {listed:,}: one of them was cut short; prepare the corpus again"
+    size, index_size = (file.stat().st_size for file in files)
+    with files[1].open("rb") as index:
+        magic, version, code, examples = (
+            _HEADER.unpack(header) if len(header := index.read(_HEADER.size)) == _HEADER.size else (b"",) * 4
         )
-    return dataset
+        if magic != MMapIndexedDataset.Index._HDR_MAGIC or version != 1 or code not in _code_to_dtype:
+            raise UserError(
+                f"expected a dataset that fairseq binarised with --dataset-impl mmap; {files[1]} cannot be read as its index; "
+                "prepare the corpus again"
+            )
+        if index_size != _HEADER.size + 12 * examples:
+            raise UserError(
+                f"{files[1]} was cut short: it lists {examples:,} examples in {index_size:,} bytes; prepare the corpus again"
+            )
+        lengths = np.fromfile(index, dtype=np.int32, count=examples)
+    dtype = np.dtype(_code_to_dtype[code])
+    tokens = int(lengths.sum(dtype=np.int64))
+    if tokens == 0 and size == 0:
+        raise UserError(
+            f"expected text in {files[0]}; found none; prepare the corpus again from text that is not empty"
+        )
+    if size != tokens * dtype.itemsize:
+        raise UserError(
+            f"{files[0]} holds {size:,} bytes but its index lists {tokens * dtype.itemsize:,}: it was cut short or is another's; "
+            "prepare the corpus again"
+        )
+    return dtype, examples
 
 
 def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
@@ -113,9 +131,8 @@ def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
     Raises:
         UserError: as :func:`require_whole`, or a token lies outside the dictionary.
     """
-    dataset = require_whole(prefix)
-    examples = len(dataset)
-    tokens = np.memmap(f"{prefix}.bin", dtype=dataset._index.dtype, mode="r")
+    dtype, examples = require_whole(prefix)
+    tokens = np.memmap(f"{prefix}.bin", dtype=dtype, mode="r")
     counts = np.zeros(rows, dtype=np.int64)
     for start in range(0, len(tokens), _CHUNK):
         piece = np.asarray(tokens[start : start + _CHUNK], dtype=np.int64)

@@ -38,7 +38,7 @@ from . import space, store, traces
 from .config import RecordingConfig, Streams, check
 from .rows import Rows
 from .rows import describe as describe_rows
-from .statistics import CHEAP, MOVEMENT, TableStatistics
+from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec, find_tables
 from .writer import AsyncWriter
 
@@ -80,7 +80,7 @@ class _Table:
         if streams.traces and len(traced):
             self.names["traces"] = ("values",)
         if streams.statistics or streams.movement:
-            self.names["statistics"] = CHEAP + (MOVEMENT if streams.movement else ())
+            self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
 
     @property
@@ -398,7 +398,7 @@ class Recorder:
     @_ends_the_run
     def before_step(self, update: int) -> None:
         """Keep what the movement statistics of update ``update`` will need; called before the optimiser's step."""
-        if update in self.streams.movement:
+        if self.streams.describes_movement(update):
             for table in self.tables:
                 if table.previous is None:
                     table.previous = torch.empty_like(table.weight)
@@ -419,8 +419,9 @@ class Recorder:
             if begins and update == 0 and self.streams.movement:
                 table.initial = weight.clone()
             if "statistics" in table.names and (begins or self.streams.describes_statistics(update)):
-                values = table.statistics.cheap(weight)
-                if self.streams.movement and (update in self.streams.movement or begins):
+                costlier = bool(self.streams.movement) and (begins or self.streams.describes_movement(update))
+                values = table.statistics.cheap(weight, correlations=costlier)
+                if costlier:
                     values |= table.statistics.movement(weight, table.initial, None if begins else table.previous)
                 if position == 0:
                     self._log(values)
@@ -445,7 +446,8 @@ class Recorder:
             "spearman_all": "embed_spearman",
             "common_norm": "embed_common_norm",
         }.items():
-            metrics.log_scalar(key, values[name], weight=0, priority=1600, round=4)
+            if name in values:
+                metrics.log_scalar(key, values[name], weight=0, priority=1600, round=4)
 
     @staticmethod
     def _write_statistics(table: _Table, update: int, values: dict[str, Tensor]) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from ..errors import UserError
 from .config import Streams
 
-COMPRESSED = 0.9  # byte-shuffled float32 weights keep 0.85 to 0.9 of their size
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -53,10 +51,10 @@ def estimate(streams: Streams, tables: list[tuple[int, int, int, int]], first: i
     snapshots = traces = statistics = 0
     number_of_snapshots = streams.snapshots.count(end, first)
     number_of_traces = streams.traces.count(end, first)
-    number_of_statistics = (streams.statistics | streams.movement).count(end, first)
+    number_of_statistics = (streams.statistics | streams.movement | streams.snapshots).count(end, first)
     for rows, dim, traced, groups in tables:
-        snapshots += int(number_of_snapshots * rows * dim * 4 * COMPRESSED)
-        traces += int(number_of_traces * traced * dim * 4 * COMPRESSED)
+        snapshots += number_of_snapshots * rows * dim * 4
+        traces += number_of_traces * traced * dim * 4
         statistics += number_of_statistics * (11 + 7 * groups) * 8
     return Estimate(last, snapshots, traces, statistics)
 

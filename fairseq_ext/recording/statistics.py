@@ -25,13 +25,15 @@ CHEAP = (
     "common_norm",
     "norm_mean",
     "norm_group",
+)
+CORRELATIONS = (
     "pearson_seen",
     "spearman_seen",
     "pearson_all",
     "spearman_all",
 )
 MOVEMENT = ("drift", "drift_group", "update_norm", "update_norm_group", "update_shared", "update_shared_group")
-BY_GROUP = frozenset(name for name in CHEAP + MOVEMENT if name.endswith(("_group", "_within")))
+BY_GROUP = frozenset(name for name in CHEAP + CORRELATIONS + MOVEMENT if name.endswith(("_group", "_within")))
 
 
 def average_ranks(values: Tensor) -> Tensor:
@@ -86,10 +88,8 @@ class TableStatistics:
         group = torch.from_numpy(rows.group.astype(np.int64)).to(device)
         self.member = torch.nonzero(group >= 0).squeeze(1)
         self.group = group
-        self.counted = torch.from_numpy(rows.counted).to(device)
-        one_hot = torch.zeros(len(rows), self.groups, dtype=torch.float32, device=device)
-        one_hot[self.member, group[self.member]] = 1.0
-        self.one_hot = one_hot
+        self.one_hot = torch.zeros(self.groups, len(rows), dtype=torch.float32, device=device)
+        self.one_hot[group[self.member], self.member] = 1.0
         counted = np.flatnonzero(rows.counted)
         seen = np.flatnonzero(rows.counted & (rows.count > 0))
         self.pairs = {
@@ -102,21 +102,12 @@ class TableStatistics:
         ranks = rankdata(log) if len(log) else log
         return _Pairs(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (rows, log, ranks)))
 
-    def _by_group(self, values: Tensor, valid: Tensor) -> Tensor:
-        """Mean of float64 [V] ``values`` over each group's valid rows; NaN for a group without any. float64 [G]."""
-        keep = valid & (self.group >= 0)
-        total = torch.zeros(self.groups, dtype=torch.float64, device=values.device)
-        number = torch.zeros_like(total)
-        total.index_add_(0, self.group[keep], values[keep])
-        number.index_add_(0, self.group[keep], torch.ones_like(values[keep]))
-        return total / number  # 0 / 0 is NaN
-
-    def _mean(self, values: Tensor, valid: Tensor) -> Tensor:
-        return values[valid & self.counted].mean()
-
     @torch.no_grad()
-    def cheap(self, weight: Tensor) -> dict[str, Tensor]:
-        """Everything that the table alone tells: the names in :data:`CHEAP`.
+    def cheap(self, weight: Tensor, correlations: bool = True) -> dict[str, Tensor]:
+        """What the table alone tells: the names in :data:`CHEAP`, and those in :data:`CORRELATIONS` if asked for.
+
+        One pass over the table gives the sums of unit rows and of rows by group, and with them every mean: the mean over a group of
+        ``u_i.S`` is ``S_g.S / n_g``. The correlations need each row's own value, a second pass and a sort.
 
         Args:
             weight: float [V, d].
@@ -124,55 +115,72 @@ class TableStatistics:
         Returns:
             float64 tensors, 0-d or [G].
         """
+        norms, unit_sums, raw_sums = self._sums(weight)
+        valid = norms > 0
+        number = (self.one_hot @ valid.float()).double()
+        norm_mean, norm_group = self._by_group(norms.double(), valid)
+        counted = self.counted_groups
+        n = number[counted].sum()
+        others = torch.where(n > 1, n - 1, torch.nan)
+        total = unit_sums[counted].sum(0)
+        common = raw_sums[counted].sum(0) / n
+        common_norm = torch.linalg.vector_norm(common)
+        to_total, to_common = unit_sums @ total, unit_sums @ common / common_norm
+        result = {
+            "mean_cosine": (total @ total - n) / (n * others),
+            "mean_cosine_group": torch.where(counted, (to_total / number - 1) / others, to_total / number / n),
+            "mean_cosine_within": torch.where(
+                number > 1, ((unit_sums**2).sum(1) - number) / (number * (number - 1)), torch.nan
+            ),
+            "common_cosine": to_common[counted].sum() / n,
+            "common_cosine_group": to_common / number,
+            "common_norm": common_norm,
+            "norm_mean": norm_mean,
+            "norm_group": norm_group,
+        }
+        return result | self._correlations(weight, norms, total, n) if correlations else result
+
+    def _sums(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Row norms float32 [V], and the sums over each group of unit rows and of rows, float64 [G, d]."""
         size, dim = weight.shape
         norms = torch.empty(size, dtype=torch.float32, device=weight.device)
-        unit_sums = torch.zeros(self.groups, dim, dtype=torch.float64, device=weight.device)
-        raw_sums = torch.zeros_like(unit_sums)
+        sums = torch.zeros(2 * self.groups, dim, dtype=torch.float64, device=weight.device)
         for start in range(0, size, BLOCK):
             block = weight[start : start + BLOCK].float()
             norm = torch.linalg.vector_norm(block, dim=1, out=norms[start : start + BLOCK])
-            one_hot = self.one_hot[start : start + BLOCK]
-            inverse = torch.where(norm > 0, 1.0 / norm, 0.0)
-            both = torch.cat([one_hot * inverse[:, None], one_hot], dim=1).T @ block
-            unit_sums += both[: self.groups]
-            raw_sums += both[self.groups :]
-        valid = norms > 0
-        number = torch.zeros(self.groups, dtype=torch.float64, device=weight.device)
-        present = self.group[valid & (self.group >= 0)]
-        number.index_add_(0, present, torch.ones(len(present), dtype=torch.float64, device=weight.device))
-        n = number[self.counted_groups].sum()
-        others = _at_least_one(n - 1)
-        total = unit_sums[self.counted_groups].sum(0)
-        common = raw_sums[self.counted_groups].sum(0) / n
-        directions = torch.stack([total, common], dim=1).float()
-        dots = torch.empty(size, 2, dtype=torch.float32, device=weight.device)
-        for start in range(0, size, BLOCK):
-            torch.mm(weight[start : start + BLOCK].float(), directions, out=dots[start : start + BLOCK])
-        norms64 = norms.double()
-        projected = dots.double() / norms64[:, None]
-        common_norm = torch.linalg.vector_norm(common)
-        row_mean = torch.where(self.counted, (projected[:, 0] - 1) / others, projected[:, 0] / n)
-        to_common = projected[:, 1] / common_norm
-        result = {
-            "mean_cosine": (total @ total - n) / (n * others),
-            "mean_cosine_group": self._by_group(row_mean, valid),
-            "mean_cosine_within": ((unit_sums * unit_sums).sum(1) - number) / (number * _at_least_one(number - 1)),
-            "common_cosine": self._mean(to_common, valid),
-            "common_cosine_group": self._by_group(to_common, valid),
-            "common_norm": common_norm,
-            "norm_mean": self._mean(norms64, valid),
-            "norm_group": self._by_group(norms64, valid),
-        }
+            one_hot = self.one_hot[:, start : start + BLOCK]
+            sums += torch.cat([one_hot * torch.where(norm > 0, 1.0 / norm, 0.0), one_hot]) @ block
+        return norms, sums[: self.groups], sums[self.groups :]
+
+    def _correlations(self, weight: Tensor, norms: Tensor, total: Tensor, n: Tensor) -> dict[str, Tensor]:
+        """Pearson and Spearman of the counted rows' mean cosine against their token counts.
+
+        In float64 throughout: late in training the cosines lie so close together that float32 would change their ranks.
+        """
+        row_mean = torch.empty(len(weight), dtype=torch.float64, device=weight.device)
+        for start in range(0, len(weight), BLOCK):
+            block = weight[start : start + BLOCK].double()
+            row_mean[start : start + BLOCK] = block @ total / torch.linalg.vector_norm(block, dim=1)
+        row_mean = (row_mean - 1) / (n - 1)
+        result: dict[str, Tensor] = {}
         for name, pairs in self.pairs.items():
             chosen = row_mean[pairs.rows]
             log, ranks = pairs.log, pairs.ranks
-            keep = valid[pairs.rows]
+            keep = norms[pairs.rows] > 0
             if not bool(keep.all()):
                 chosen, log = chosen[keep], log[keep]
                 ranks = average_ranks(log)
             result[f"pearson_{name}"] = correlation(chosen, log)
             result[f"spearman_{name}"] = correlation(average_ranks(chosen), ranks)
         return result
+
+    def _by_group(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of float64 [V] ``values`` over the valid rows: of all counted groups (0-d), and of each group, NaN without rows [G]."""
+        kept = torch.where(valid, values, 0.0)
+        total = torch.zeros(self.groups, dtype=torch.float64, device=values.device)
+        total.index_add_(0, self.group[self.member], kept[self.member])
+        number = (self.one_hot @ valid.float()).double()
+        return total[self.counted_groups].sum() / number[self.counted_groups].sum(), total / number
 
     @torch.no_grad()
     def movement(self, weight: Tensor, initial: Tensor | None, previous: Tensor | None) -> dict[str, Tensor]:
@@ -188,42 +196,39 @@ class TableStatistics:
         """
         result: dict[str, Tensor] = {}
         size, dim = weight.shape
-        valid = torch.ones(size, dtype=torch.bool, device=weight.device)
+        scratch = torch.empty(min(BLOCK, size), dim, dtype=torch.float32, device=weight.device)
+
+        def moved(since: Tensor, start: int) -> Tensor:
+            block = weight[start : start + BLOCK]
+            return torch.sub(block, since[start : start + BLOCK], out=scratch[: len(block)])
+
+        valid = torch.linalg.vector_norm(weight, dim=1) > 0
         if initial is not None:
             distance = torch.empty(size, dtype=torch.float32, device=weight.device)
             for start in range(0, size, BLOCK):
-                moved = weight[start : start + BLOCK].float() - initial[start : start + BLOCK]
-                torch.linalg.vector_norm(moved, dim=1, out=distance[start : start + BLOCK])
-                valid[start : start + BLOCK] = (weight[start : start + BLOCK] != 0).any(dim=1)
-            result["drift"] = self._mean(distance.double(), valid)
-            result["drift_group"] = self._by_group(distance.double(), valid)
+                torch.linalg.vector_norm(moved(initial, start), dim=1, out=distance[start : start + BLOCK])
+            result["drift"], result["drift_group"] = self._by_group(distance.double(), valid)
         if previous is None:
             return result
-        squared = torch.empty(size, dtype=torch.float64, device=weight.device)
+        length = torch.empty(size, dtype=torch.float32, device=weight.device)
         sums = torch.zeros(self.groups, dim, dtype=torch.float64, device=weight.device)
+        present = self.one_hot * valid
         for start in range(0, size, BLOCK):
-            block = weight[start : start + BLOCK].float()
-            moved = block - previous[start : start + BLOCK]
-            present = (block != 0).any(dim=1)
-            valid[start : start + BLOCK] = present
-            squared[start : start + BLOCK] = torch.linalg.vector_norm(moved, dim=1).double() ** 2
-            sums += (self.one_hot[start : start + BLOCK] * present[:, None]).T @ moved
+            change = moved(previous, start)
+            torch.linalg.vector_norm(change, dim=1, out=length[start : start + BLOCK])
+            sums += present[:, start : start + BLOCK] @ change
         directions = torch.cat([sums, sums[self.counted_groups].sum(0, keepdim=True)])
         directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp_min(
             torch.finfo(torch.float64).tiny
         )
-        directions = directions.T.float()
-        along = torch.empty(size, dtype=torch.float64, device=weight.device)
-        along_all = torch.empty_like(along)
-        own = self.group.clamp_min(0)
+        directions = directions.T.float().contiguous()
+        dots = torch.empty(size, self.groups + 1, dtype=torch.float32, device=weight.device)
         for start in range(0, size, BLOCK):
-            moved = weight[start : start + BLOCK].float() - previous[start : start + BLOCK]
-            dots = moved @ directions
-            along[start : start + BLOCK] = dots.gather(1, own[start : start + BLOCK, None])[:, 0].double() ** 2
-            along_all[start : start + BLOCK] = dots[:, -1].double() ** 2
-        mean_square, mean_square_group = self._mean(squared, valid), self._by_group(squared, valid)
+            torch.mm(moved(previous, start), directions, out=dots[start : start + BLOCK])
+        along = dots.gather(1, self.group.clamp_min(0)[:, None])[:, 0].double() ** 2
+        mean_square, mean_square_group = self._by_group(length.double() ** 2, valid)
         result["update_norm"] = mean_square.sqrt()
         result["update_norm_group"] = mean_square_group.sqrt()
-        result["update_shared"] = self._mean(along_all, valid) / mean_square
-        result["update_shared_group"] = self._by_group(along, valid) / mean_square_group
+        result["update_shared"] = self._by_group(dots[:, -1].double() ** 2, valid)[0] / mean_square
+        result["update_shared_group"] = self._by_group(along, valid)[1] / mean_square_group
         return result

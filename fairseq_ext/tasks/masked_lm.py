@@ -15,8 +15,8 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 
 from .. import precision
 from ..compat import full_config
-from ..recording.config import RecordingConfig
 from ..errors import UserError
+from ..recording.config import RecordingConfig
 from ..recording.corpus import require_corpus, require_whole
 from ..recording.recorder import Recorder
 
@@ -32,11 +32,18 @@ class EmbeddingMaskedLMConfig(MaskedLMConfig, RecordingConfig):
             "where the CPU has bfloat16 instructions and says so; off is stock fairseq"
         },
     )
-    sparse_embedding_gradient: bool = field(
+    tied_gradient: bool = field(
         default=False,
         metadata={
-            "help": "on the CPU, where input and output embedding are tied, keep the input's gradient sparse until it is added to the "
-            "output's: the same gradient without a table of zeros at each update"
+            "help": "on the CPU with one rank, add the input embedding's gradient in place to that of the tied output embedding: the same "
+            "gradient without two more tables at each update"
+        },
+    )
+    fast_dropout: bool = field(
+        default=False,
+        metadata={
+            "help": "on the CPU, draw dropout masks from 16-bit integers: the same distribution (probability to 1/65536), other random "
+            "numbers than torch's; attention weights keep torch's own"
         },
     )
     keep_freed_memory: bool = field(
@@ -61,19 +68,26 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
         self.autocast = precision.choose(str(cfg.autocast), self.on_cpu)
         if cfg.keep_freed_memory:
             precision.keep_freed_memory(self.on_cpu)
+        self.world_size = int((config.get("distributed_training") or {}).get("distributed_world_size") or 1)
+        self.tied: list[precision.TiedEmbedding] = []
         config["task"]["autocast_used"] = "bf16" if self.autocast else "fp32"
         self.recorder = Recorder(cfg, config, self.dictionary, cfg.data)
 
     @classmethod
     def setup_task(cls, cfg: EmbeddingMaskedLMConfig, **kwargs: Any) -> "EmbeddingMaskedLMTask":
         """Make the task; a missing or foreign corpus ends the program with one line."""
-        folder = require_corpus(cfg.data)
+        require_corpus(cfg.data)
+        return super().setup_task(cfg, **kwargs)
+
+    @classmethod
+    def load_dict(cls, cfg: EmbeddingMaskedLMConfig) -> Dictionary:
+        """Load the dictionary; one that is none ends the program with one line."""
         try:
-            return super().setup_task(cfg, **kwargs)
-        except (ValueError, RuntimeError) as error:  # how fairseq's Dictionary refuses a file
+            return super().load_dict(cfg)
+        except Exception as error:  # fairseq's Dictionary raises Exception itself
             raise UserError(
-                f"expected fairseq's dictionary (a token and its count a line) in {folder / 'dict.txt'}; it cannot be read ({error}); "
-                "prepare the corpus again"
+                f"expected fairseq's dictionary (a token and its count a line) in {Path(cfg.data.split(os.pathsep)[0]) / 'dict.txt'}; "
+                f"it cannot be read ({error}); prepare the corpus again"
             ) from error
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
@@ -84,8 +98,10 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:
         model = super().build_model(cfg, from_checkpoint)
-        if self.cfg.sparse_embedding_gradient:
-            precision.keep_input_gradient_sparse(model, self.on_cpu)
+        if self.cfg.tied_gradient:
+            self.tied = precision.tie_gradients(model, self.on_cpu, self.world_size)
+        if self.cfg.fast_dropout:
+            precision.speed_up_dropout(model, self.on_cpu)
         return model
 
     def get_batch_iterator(self, *arguments: Any, **options: Any) -> Any:
@@ -106,9 +122,12 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
     ) -> Any:
         if self.recorder.on and not self.recorder.attached:
             self.recorder.attach(model, update_num)
-        return super().train_step(
+        step = super().train_step(
             sample, model, precision.Autocast(criterion, self._autocast), optimizer, update_num, ignore_grad
         )
+        for embedding in self.tied:
+            embedding.add_gradient()
+        return step
 
     def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
         with self._autocast():

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from fairseq_ext.recording import statistics
 from fairseq_ext.recording.rows import Rows, describe
-from fairseq_ext.recording.statistics import CHEAP, MOVEMENT, TableStatistics, average_ranks
+from fairseq_ext.recording.statistics import CHEAP as MEANS
+from fairseq_ext.recording.statistics import CORRELATIONS, MOVEMENT, TableStatistics, average_ranks
 
 TOLERANCE = {"spearman_seen": 1e-6, "spearman_all": 1e-6}
+
+CHEAP = MEANS + CORRELATIONS
 
 
 def make(
