@@ -28,6 +28,9 @@ REQUIRES = [
     "opentsne>=1.0.2,<2",
     "plotly>=6,<8",
     "jinja2>=3.1,<4",
+    "markupsafe>=2.1,<4",
+    "pillow>=10",
+    "threadpoolctl>=3.1,<4",
 ]
 
 EXTRAS = {

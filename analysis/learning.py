@@ -265,7 +265,7 @@ def _figure_ends(result: LearningResult, shown: Sequence[Group], colours: Sequen
             axis.plot(middle, height, "o", color="white", markeredgecolor=colour, markersize=5)
     axis.axvline(0, color="black", linewidth=0.6)
     axis.set_yticks(range(len(shown)), [group_label(group) for group in reversed(shown)])
-    pale = f"; pale, above: update {result.ends[0].update:,}" if len(result.ends) > 1 else ""
+    pale = f"\n(pale, above: update {result.ends[0].update:,})" if len(result.ends) > 1 else ""
     axis.set_xlabel(f"a row's mean cosine to all other counted rows, update {result.ends[-1].update:,}{pale}")
     figure.suptitle("Mean cosine: spread over tokens (5-95 %, 25-75 %, median)", x=0.01, ha="left", fontsize=11)
     return save(figure, out, "learning_ends")
