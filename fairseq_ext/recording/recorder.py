@@ -44,7 +44,12 @@ from .writer import AsyncWriter
 
 logger = logging.getLogger(__name__)
 LIVE_COMMIT = 64
-STREAMS = ("snapshots", "traces", "statistics")
+LIVE = {
+    "mean_cosine": "embed_cos",
+    "common_cosine": "embed_cos_common",
+    "spearman_all": "embed_spearman",
+    "common_norm": "embed_common_norm",
+}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -107,6 +112,7 @@ class Recorder:
         self.tables: list[_Table] = []
         self.writer: AsyncWriter | None = None
         self.last_recorded = -1
+        self.shown: dict[str, Tensor] = {}
         self._checkpoint: dict[str, Any] | None = None
         self.exit_status: int | None = None
         self._unconfirmed: int | None = None
@@ -438,16 +444,11 @@ class Recorder:
     def _submit(self, write: Any, *arguments: Any) -> None:
         self.writer.submit(lambda: write(*arguments))
 
-    @staticmethod
-    def _log(values: dict[str, Tensor]) -> None:
-        for name, key in {
-            "mean_cosine": "embed_cos",
-            "common_cosine": "embed_cos_common",
-            "spearman_all": "embed_spearman",
-            "common_norm": "embed_common_norm",
-        }.items():
-            if name in values:
-                metrics.log_scalar(key, values[name], weight=0, priority=1600, round=4)
+    def _log(self, values: dict[str, Tensor]) -> None:
+        """Show the main statistics with fairseq's own; what is computed more rarely is shown as it was last."""
+        self.shown |= {key: values[name] for name, key in LIVE.items() if name in values}
+        for key, value in self.shown.items():
+            metrics.log_scalar(key, value, weight=0, priority=1600, round=4)
 
     @staticmethod
     def _write_statistics(table: _Table, update: int, values: dict[str, Tensor]) -> None:
