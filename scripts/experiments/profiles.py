@@ -61,17 +61,17 @@ SMOKE = Corpus(
 )
 
 _STUDY_MODEL = MaskedLM(
-    updates=260,
+    updates=250,
     layers=6,
     dim=512,
     ffn=2048,
     heads=8,
     batch=8,
     lr="5e-4",
-    warmup=26,  # a tenth of the run, so that the first tenth, by which C4 is decided, is the warm-up and all else comes after
-    valid_every=130,
+    warmup=25,  # a tenth of the run, so that the first tenth, by which C4 is decided, is the warm-up and all else comes after
+    valid_every=125,
     valid_steps=10,
-    save_every=130,
+    save_every=125,
     statistics="every:1",
     movement="every:10",
     traces="every:5",

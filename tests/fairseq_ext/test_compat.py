@@ -1,0 +1,133 @@
+"""Each repair of fairseq, beside stock fairseq failing without it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from running import ROOT
+
+from fairseq_ext import compat
+from fairseq_ext.errors import UserError
+
+PAIRS = """
+import numpy as np, torch
+from fairseq.data import LanguagePairDataset, Dictionary
+d = Dictionary()
+texts = [torch.tensor([4, 5, 2]), torch.tensor([4, 2])]
+pairs = LanguagePairDataset(texts, np.array([3, 2]), d, texts, np.array([3, 2]), d, num_buckets=1)
+assert list(pairs.bucketed_num_tokens) == [3, 3], pairs.bucketed_num_tokens
+"""
+BLOCKS = """
+import numpy as np, torch
+from fairseq.data import TokenBlockDataset
+blocks = TokenBlockDataset([torch.tensor([4, 5, 2])] * 3, np.array([3, 3, 3]), None, pad=1, eos=2, break_mode="eos")
+assert len(blocks) == 3 and blocks[1].tolist() == [4, 5, 2]
+"""
+LOAD = """
+import sys, torch
+print(torch.load(sys.argv[1])["args"])
+"""
+
+
+def python(code: str, *arguments: object, repaired: bool) -> subprocess.CompletedProcess[str]:
+    """Run code on stock fairseq, or after fairseq_ext was imported."""
+    first = "import fairseq_ext\n" if repaired else "import sys; assert 'fairseq_ext' not in sys.modules\n"
+    return subprocess.run(
+        [sys.executable, "-c", first + code, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("code", [PAIRS, BLOCKS], ids=["pairs", "blocks"])
+def test_numpy_2_names(code: str) -> None:
+    stock = python(code, repaired=False)
+    assert stock.returncode != 0
+    assert "compat" in stock.stderr
+    repaired = python(code, repaired=True)
+    assert repaired.returncode == 0, repaired.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [argparse.Namespace(lr=[0.1]), OmegaConf.create({"a": {"b": [1, "x"], "c": None}})],
+    ids=["one", "two ranks"],
+)
+def test_checkpoints_load_safely(content: object, tmp_path: Path) -> None:
+    """A checkpoint holds a namespace; what rank 0 sends to the others holds omegaconf's containers."""
+    torch.save({"args": content}, tmp_path / "x.pt")
+    stock = python(LOAD, tmp_path / "x.pt", repaired=False)
+    assert stock.returncode != 0
+    assert "weights_only" in stock.stderr
+    repaired = python(LOAD, tmp_path / "x.pt", repaired=True)
+    assert repaired.returncode == 0, repaired.stderr[-2000:]
+
+
+class Foreign:
+    """Not on the list of what may be loaded."""
+
+
+def test_safe_loading_stays_on(tmp_path: Path) -> None:
+    torch.save({"args": Foreign()}, tmp_path / "x.pt")
+    with pytest.raises(Exception, match="weights_only"):
+        torch.load(tmp_path / "x.pt")
+
+
+def checkpoint(path: Path, number: int) -> Path:
+    torch.save({"model": torch.full((5000,), float(number))}, path)
+    os.utime(path, (number, number))
+    return path
+
+
+def test_a_broken_last_checkpoint_is_replaced_by_the_newest_whole_one(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint_1_10.pt", 10)
+    newest = checkpoint(tmp_path / "checkpoint_1_20.pt", 20)
+    broken = checkpoint(tmp_path / "checkpoint_1_30.pt", 30)
+    last = checkpoint(tmp_path / "checkpoint_last.pt", 40)
+    whole = last.read_bytes()
+    compat.repair_last_checkpoint(last)
+    assert last.read_bytes() == whole
+    for path in (broken, last):
+        path.write_bytes(whole[: len(whole) // 2])
+        os.utime(path, (30, 30))
+    compat.repair_last_checkpoint(last)
+    assert last.read_bytes() == newest.read_bytes()
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_broken(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "checkpoint_last.pt", 1)
+    assert compat.is_whole(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert not compat.is_whole(path)
+
+
+def test_nothing_to_go_back_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint_last.pt").write_bytes(b"PK\x03\x04 half")
+    with pytest.raises(UserError, match="no whole checkpoint") as caught:
+        compat.repair_last_checkpoint(tmp_path / "checkpoint_last.pt")
+    assert "\n" not in str(caught.value)
+    compat.repair_last_checkpoint(tmp_path / "absent.pt")
+
+
+def test_fairseq_copies_checkpoints_atomically(tmp_path: Path) -> None:
+    from fairseq import checkpoint_utils
+
+    source, target = checkpoint(tmp_path / "a.pt", 1), checkpoint(tmp_path / "b.pt", 2)
+    with target.open("rb") as held:
+        before = held.read()
+        held.seek(0)
+        assert checkpoint_utils.PathManager.copy(str(source), str(target), overwrite=True)
+        assert held.read() == before  # the old file was replaced, not written over
+    assert target.read_bytes() == source.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "b.pt"]
