@@ -118,6 +118,23 @@ def require_whole(prefix: Path) -> tuple[np.dtype[Any], int]:
     return dtype, examples
 
 
+def require_dictionary(prefix: Path, rows: int) -> None:
+    """Check that no token of a whole split lies outside the dictionary's first ``rows`` rows.
+
+    Raises:
+        UserError: as :func:`require_whole`, or a token is larger.
+    """
+    dtype, _ = require_whole(prefix)
+    tokens = np.memmap(f"{prefix}.bin", dtype=dtype, mode="r")
+    for start in range(0, len(tokens), _CHUNK):
+        largest = int(tokens[start : start + _CHUNK].max())
+        if largest >= rows:
+            raise UserError(
+                f"{prefix}.bin holds token {largest} but its dict.txt has only {rows} rows: "
+                "the corpus was binarised with another dictionary; prepare it again"
+            )
+
+
 def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
     """Count every row's occurrences in a binarised split.
 
@@ -129,18 +146,14 @@ def count_tokens(prefix: Path, rows: int) -> tuple[npt.NDArray[np.int64], int]:
         int64 [V], and the number of examples.
 
     Raises:
-        UserError: as :func:`require_whole`, or a token lies outside the dictionary.
+        UserError: as :func:`require_dictionary`.
     """
+    require_dictionary(prefix, rows)
     dtype, examples = require_whole(prefix)
     tokens = np.memmap(f"{prefix}.bin", dtype=dtype, mode="r")
     counts = np.zeros(rows, dtype=np.int64)
     for start in range(0, len(tokens), _CHUNK):
         piece = np.asarray(tokens[start : start + _CHUNK], dtype=np.int64)
-        if piece.min() < 0 or piece.max() >= rows:
-            raise UserError(
-                f"{prefix}.bin holds token {int(piece.max())} but its dict.txt has only {rows} rows: "
-                "the corpus was binarised with another dictionary; prepare it again"
-            )
         counts += np.bincount(piece, minlength=rows)
     return counts, examples
 

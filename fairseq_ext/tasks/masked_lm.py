@@ -17,7 +17,7 @@ from .. import precision
 from ..compat import full_config
 from ..errors import UserError
 from ..recording.config import RecordingConfig
-from ..recording.corpus import require_corpus, require_whole
+from ..recording.corpus import require_corpus, require_dictionary
 from ..recording.recorder import Recorder
 
 logger = logging.getLogger(__name__)
@@ -91,9 +91,10 @@ class EmbeddingMaskedLMTask(MaskedLMTask):
             ) from error
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
-        """Load a split; a missing one, and one that was cut short, ends the program with one line."""
+        """Load a split; one that is missing, cut short or of another dictionary ends the program with one line."""
         folders = self.cfg.data.split(os.pathsep)
-        require_whole(Path(folders[(epoch - 1) % len(folders)]) / split)
+        rows = len(self.dictionary) - (self.mask_idx == len(self.dictionary) - 1)  # the mask is no token of a text
+        require_dictionary(Path(folders[(epoch - 1) % len(folders)]) / split, rows)
         super().load_dataset(split, epoch, combine, **kwargs)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> torch.nn.Module:

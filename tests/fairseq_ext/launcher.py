@@ -6,6 +6,7 @@ by its exit status (negative: the signal that ended it). The forked process leav
 `SystemExit`, tracebacks and `atexit` work as they do for the installed commands. fairseq_ext is not imported before the fork.
 """
 
+import faulthandler
 import json
 import os
 import signal
@@ -57,6 +58,7 @@ if __name__ == "__main__":
     redirect(0, os.devnull)
     redirect(1, request["stdout"])
     redirect(2, request["stderr"])
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.argv = [f"fairseq-{request['program']}", *request["arguments"]]
