@@ -27,9 +27,10 @@ from cli import plain, run
 from dump import signature
 from evidence import Evidence, SnapshotCache
 from page import Section, render
-from runs import COMMAND, Missing, Run, find_runs
-from sections import CLAIMS_OF, SECTIONS, missing_claim
+from sections import CLAIMS_OF, SECTIONS, missing_claim, section_of
 from threadpoolctl import threadpool_limits
+
+from runs import COMMAND, Missing, Run, find_runs
 
 VERSION = 1  # of report.json
 
@@ -69,17 +70,21 @@ def _build(
         own = [run for run in runs if run.experiment == experiment]
         for entry in own:
             report.missing += entry.missing
-        if experiment not in SECTIONS:
+        tell = section_of(experiment)
+        if tell is None:
             names = ", ".join(SECTIONS)
             report.missing.append(Missing(f"{experiment}: this version reports {names} and has no section for it."))
             continue
         evidence = Evidence(experiment, own, figures, cache, beside, points)
-        outcome = SECTIONS[experiment](evidence)
+        outcome = tell(evidence)
         report.sections.append(outcome.section)
         report.data[experiment] = outcome.data
         report.missing += evidence.missing
-        report.anchors |= outcome.anchors
-        decided |= {claim.id: claim for claim in outcome.claims}
+        measured = {claim.id: claim for claim in outcome.claims}
+        if experiment in SECTIONS:  # the study's experiments decide before the user's own
+            decided, report.anchors = decided | measured, report.anchors | outcome.anchors
+        else:
+            decided, report.anchors = measured | decided, outcome.anchors | report.anchors
         for entry in own:
             dump = evidence.dump(entry)
             if dump is not None:
@@ -90,7 +95,7 @@ def _build(
     report.missing += [
         Missing(f"Experiment {name} has not been run.", f"{COMMAND} --only {name}")
         for name in SECTIONS
-        if name not in experiments
+        if name not in experiments and not decided
     ]
     later = [key for key, name in CLAIMS_OF.items() if name not in SECTIONS]
     if later:

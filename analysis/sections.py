@@ -27,6 +27,7 @@ from dump import Dump, signature
 from evidence import Evidence, comparable, plain_table
 from explorer import explorer_data
 from page import Section
+
 from runs import COMMAND, Run
 
 SLIDER_STEPS = 12
@@ -67,8 +68,9 @@ def missing_claim(claim_id: str, built: Sequence[str], found: Sequence[str]) -> 
 
 
 def base(evidence: Evidence) -> Outcome:
-    """E1: how the embeddings of one masked LM are learned (C1, C2, C4, and the pictures of C7)."""
-    outcome = Outcome(Section("E1", "E1: how a masked LM's token embeddings are learned"))
+    """E1, or a user's own experiment: how the embeddings of a masked LM are learned (C1, C2, C4, and the pictures of C7)."""
+    anchor = re.sub(r"[^A-Za-z0-9_-]+", "-", evidence.experiment)
+    outcome = Outcome(Section(anchor, f"{evidence.experiment}: how a masked LM's token embeddings are learned"))
     arms = evidence.arms()
     main = "base" if "base" in arms else next(iter(arms))
     for arm, runs in arms.items():
@@ -249,3 +251,9 @@ def _run_data(evidence: Evidence, run: Run) -> dict[str, Any]:
 
 
 SECTIONS: dict[str, Callable[[Evidence], Outcome]] = {"E1": base}
+PLANNED = ("E2", "E3", "E4", "E5")
+
+
+def section_of(experiment: str) -> Callable[[Evidence], Outcome] | None:
+    """The function that reports an experiment: its own, E1's for a name that the user chose, None for one that is not built yet."""
+    return SECTIONS.get(experiment) or (None if experiment in PLANNED else base)

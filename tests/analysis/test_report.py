@@ -262,6 +262,19 @@ def test_three_seeds_give_intervals_over_seeds(tmp_path, quick):
     assert "seed:1,2,3" in decided["C2.2"]["signature"]
 
 
+def test_a_users_own_experiment_is_reported_and_decides_only_where_the_studys_did_not_run(tmp_path, quick):
+    make_run(tmp_path / "runs", 1, experiment="my <text>")
+    (tmp_path / "runs" / "my <text>" / "base" / "seed1" / "run.json").unlink()
+    content, page = make_report(tmp_path)
+    assert "my &lt;text&gt;: how a masked LM" in page
+    own = {claim["id"]: claim for claim in content["claims"] if claim["value"] is not None}
+    assert own.keys() >= MEASURED - {"C4.2"}
+    make_run(tmp_path / "runs", 2)
+    content, page = make_report(tmp_path)
+    assert "my &lt;text&gt;: how a masked LM" in page
+    assert all("experiment:E1" in c["signature"] for c in content["claims"] if c["value"] is not None)
+
+
 def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):
     make_run(tmp_path / "runs", 1)
     folder = tmp_path / "runs" / "E1" / "base"
@@ -269,12 +282,12 @@ def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):
     make_run(tmp_path / "runs", 2)
     about = json.loads((folder / "seed2" / "run.json").read_text())
     (folder / "seed2" / "run.json").write_text(json.dumps({**about, "arm": "../<b>odd", "hardware": "<i>"}))
-    (tmp_path / "runs" / "E9" / "x" / "seed1").mkdir(parents=True)
-    (tmp_path / "runs" / "E9" / "x" / "seed1" / "run.json").write_text("[1]", encoding="utf-8")
+    (tmp_path / "runs" / "E3" / "x" / "seed1").mkdir(parents=True)
+    (tmp_path / "runs" / "E3" / "x" / "seed1" / "run.json").write_text("[1]", encoding="utf-8")
     content, page = make_report(tmp_path)
     assert "E1/base/seed1: no run.json" in listed(content)
     assert "run.json cannot be read" in listed(content)
-    assert "E9: this version reports E1" in listed(content)
+    assert "E3: this version reports E1" in listed(content)
     assert "<b>odd" not in page
     assert "&lt;b&gt;odd" in page
 
