@@ -28,13 +28,13 @@ pytestmark = pytest.mark.train
 VARIABLE = failpoints.VARIABLE
 IN_A_RUN = {
     "create": [1],
-    "snapshot-values": [1, 5],
+    "snapshot-values": [5],
     "stream-values": [1, 3],
-    "coordinate-chunk": [1, 4, 9],
-    "committed": [1, 4],
-    "copy-checkpoint": [1, 2],
+    "coordinate-chunk": [4],
+    "committed": [4],
+    "copy-checkpoint": [1],
 }
-ON_RESUME = ["cut-coordinate:1", "cut-coordinate:3", "cut-values:1", "cut-values:2", "cut-values:3"]
+ON_RESUME = ["cut-coordinate:1", "cut-values:1", "cut-values:3"]
 
 
 def finish(launcher: Launcher, corpus: Path, run: Path, recorded: Run) -> str:
@@ -76,7 +76,7 @@ def test_every_failpoint_is_tried() -> None:
     assert {*IN_A_RUN, *(f.partition(":")[0] for f in ON_RESUME)} == set(failpoints.NAMES)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_updates_again_and_again(
     launcher: Launcher, corpus: Path, recorded: Run, tmp_path: Path, seed: int
 ) -> None:
