@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import Launcher, Run, arguments, assert_same_dump, assert_same_training, logged
+from running import USER_DIR, Launcher, Run, arguments, assert_same_dump, assert_same_training, logged
 
 from fairseq_ext import compat
 
@@ -20,9 +20,8 @@ def stock(corpus: Path, run: Path, last: int) -> list[object]:
     plain = run.parent / "plain"
     plain.mkdir(exist_ok=True)
     (plain / "__init__.py").write_text("import types\nimport numpy\nnumpy.compat = types.SimpleNamespace(long=int)\n")
-    return arguments(
-        corpus, run, "--task", "masked_lm", "--optimizer", "adam", "--user-dir", plain, last=last, record=False
-    )
+    ours = {"embedding_masked_lm": "masked_lm", "fused_adam": "adam", USER_DIR: plain}
+    return [ours.get(argument, argument) for argument in arguments(corpus, run, last=last, record=False)]
 
 
 def test_stock_fairseq_cannot_resume_and_ours_can(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_corpus
 from running import Launcher, Run, arguments, arrays, assert_whole, load, nothing_but_checkpoints
+from tiny_corpus import make_corpus
 
 from fairseq_ext.errors import UserError
 from fairseq_ext.recording.config import RecordingConfig, check

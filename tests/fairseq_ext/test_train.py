@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import zarr
 from brute import movement, table_statistics
-from conftest import ABSENT, FILLERS
 from running import (
     LAST,
     TABLE,
@@ -26,6 +25,7 @@ from running import (
     load,
     logged,
 )
+from tiny_corpus import ABSENT, FILLERS
 
 from fairseq_ext.recording.schedule import Schedule
 
