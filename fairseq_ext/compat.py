@@ -4,7 +4,8 @@ Each item is checked before it is applied and has a test that fails on stock fai
 
 1. ``numpy.compat`` is gone in numpy 2, but fairseq's token-block and language-pair datasets ask for ``np.compat.long``.
 2. ``torch.load`` refuses, when training resumes, the classes that fairseq puts into a checkpoint (``argparse.Namespace``) and
-   those that rank 0 sends to the other ranks (omegaconf's containers). They are allowed by name; safe loading stays on.
+   those that rank 0 sends to the other ranks (omegaconf's containers, fairseq's marks of a tensor's place). They are allowed by name;
+   safe loading stays on.
 3. ``checkpoint_last.pt`` is copied over in place: a kill during the copy leaves a broken file. The copy is made under a
    temporary name and renamed.
 4. A ``checkpoint_last.pt`` that is broken nevertheless (written by stock fairseq) is replaced, on resume, by the newest whole
@@ -53,7 +54,9 @@ SAFE_GLOBALS = (
 def apply() -> None:
     """Apply every item; calling it again changes nothing."""
     name_numpy_compat()
-    torch.serialization.add_safe_globals(list(SAFE_GLOBALS))
+    from fairseq.distributed.utils import _TensorPlaceholder
+
+    torch.serialization.add_safe_globals([*SAFE_GLOBALS, _TensorPlaceholder])
     harden_checkpoints()
 
 
