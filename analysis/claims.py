@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
+
 from statements import STATEMENTS, Statement
 
 Verdict = Literal["holds", "does not hold", "inconclusive", "not run"]

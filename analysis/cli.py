@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from dump import Dump, DumpError
 from geometry import GeometryError
 

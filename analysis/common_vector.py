@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bootstrap import percentile_interval, pooled, stratified_means
 from claims import Claim, Estimate, Rule, decide_claim, without_value
 from cli import question, run
 from curves import Curve, last_update, over_seeds, read_curves, spread, zero_group
 from dump import Dump, Group, Table, signature
 from geometry import group_means, row_geometry
-from numpy.typing import NDArray
 from oscillation import Oscillation, momentum_memory, oscillation
 from plots import band, group_colours, group_label, new_figure, save, update_axis
 

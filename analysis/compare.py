@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bootstrap import percentile_interval, pooled, stratified_means
 from claims import Estimate
 from cli import parser, plain, print_table, run, write_json
@@ -21,7 +23,6 @@ from correlation import pearson
 from curves import Curve, read_curves
 from dump import Dump, Group, Table, run_place, signature
 from geometry import RowGeometry, group_means, row_geometry, snapshot_statistics
-from numpy.typing import NDArray
 from plots import OKABE_ITO, group_colours, group_label, new_figure, save, update_axis
 
 CURVES = ("mean_cosine", "common_cosine", "spearman_all")

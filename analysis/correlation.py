@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from bootstrap import RESAMPLES, percentile_interval
-from claims import Estimate
 from numpy.typing import NDArray
 from scipy import stats
+
+from bootstrap import RESAMPLES, percentile_interval
+from claims import Estimate
 
 
 def pearson(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:

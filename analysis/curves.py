@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dump import Group, Table
 from geometry import snapshot_statistics
-from numpy.typing import NDArray
 
 SNAPSHOTS_READ = 24  # at most, where a curve has to be computed of them
 

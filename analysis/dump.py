@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import zarr
+from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
+
 from signatures import run_place, signature
 from streams import DumpError, first_line
 from table import Group, Table
-from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Dump", "DumpError", "Group", "Table", "run_place", "signature"]
 

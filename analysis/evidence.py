@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from dump import Dump, DumpError, Table
 from geometry import GeometryError
-from numpy.typing import NDArray
 from runs import Missing, Run
 from training_log import LearningCheck, LogError, learning_check, read_training_log
 

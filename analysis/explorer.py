@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from categories import CategoryTokens
 from dump import Table
 from geometry import row_geometry
 from map_figure import mark
 from neighbours import nearest
-from numpy.typing import NDArray
 from page import shown
 from plots import group_label
 from projection import Projection, describe

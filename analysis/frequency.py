@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bootstrap import percentile_interval, pooled, stratified_means
 from claims import STATEMENTS, Claim, Estimate, Rule, decide_claim, without_value
 from cli import NOT_IN_JSON, question, run
@@ -25,7 +27,6 @@ from correlation import BinnedCurve, binned_curve, correlation_estimates
 from curves import Curve, over_seeds, read_curves, zero_group
 from dump import Dump, Group, Table, signature
 from geometry import RowGeometry, group_means, row_geometry
-from numpy.typing import NDArray
 from plots import OKABE_ITO, ZERO_COLOUR, band, log_count_axis, new_figure, save, update_axis
 
 CORRELATIONS = ("pearson_seen", "spearman_seen", "pearson_all", "spearman_all")

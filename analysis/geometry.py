@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from correlation import pearson, spearman
 from numpy.typing import NDArray
+
+from correlation import pearson, spearman
 
 BLOCK_VALUES = 1 << 21  # values in one block: 16 MB as float64
 Floats = NDArray[np.floating]

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
 from claims import Claim
 from cli import question, run
 from curves import spread
 from dump import Dump, Table, signature
 from geometry import row_geometry
-from numpy.typing import NDArray
 from plots import OKABE_ITO, new_figure, save, update_axis
-from scipy.special import logsumexp
 
 VARIANTS = ("raw", "centred", "standardised")
 SNAPSHOTS_READ = 5

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bootstrap import over_updates, pairwise_cosine_change, percentile_interval, pooled, stratified_means
 from claims import Claim, Estimate, Rule, decide_claim, without_value
 from cli import question, run
@@ -29,7 +31,6 @@ from correlation import spearman
 from curves import Curve, frequent_group, last_update, over_seeds, rare_group, read_curves, spread
 from dump import Dump, Group, Table, signature
 from geometry import RowGeometry, group_means, mean_pairwise, row_geometry, unit_rows
-from numpy.typing import NDArray
 from plots import band, group_colours, group_label, new_figure, save, update_axis
 
 CURVE_POINTS = 400  # of a curve, for its rank correlation

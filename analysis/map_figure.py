@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from categories import CategoryTokens
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+
+from categories import CategoryTokens
 from plots import new_figure, save
 
 # Seven colours that are told apart by most readers and on paper, times markers of clearly different shape: names are

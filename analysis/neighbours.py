@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from cli import run
 from dump import Dump, Table, signature
-from numpy.typing import NDArray
 
 BLOCK = 512  # queries at a time
 CHUNK = 4096  # candidates at a time, a multiple of TILE; one block of cosines is 8 MB

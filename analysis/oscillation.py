@@ -29,8 +29,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from curves import Curve
 from numpy.typing import NDArray
+
+from curves import Curve
 
 FEWEST_POINTS = 32
 PERMUTATIONS = 500

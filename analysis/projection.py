@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from categories import CategoryTokens, find_tokens
 from cli import parser, run
 from curves import spread
 from dump import Dump, signature
 from map_figure import draw_map
 from neighbours import unit_rows
-from numpy.typing import NDArray
 
 # Threads that wait for one another must sleep: spinning ones make t-SNE four times as slow where the cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

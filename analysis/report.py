@@ -21,16 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from captions import VERDICTS
 from claims import STATEMENTS, Claim, merge_signatures
 from cli import plain, run
 from dump import signature
 from evidence import Evidence, SnapshotCache
 from page import Section, render
-from sections import CLAIMS_OF, SECTIONS, missing_claim, section_of
-from threadpoolctl import threadpool_limits
-
 from runs import COMMAND, Missing, Run, find_runs
+from sections import CLAIMS_OF, SECTIONS, missing_claim, section_of
 
 VERSION = 1  # of report.json
 

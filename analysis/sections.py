@@ -27,7 +27,6 @@ from dump import Dump, signature
 from evidence import Evidence, comparable, plain_table
 from explorer import explorer_data
 from page import Section
-
 from runs import COMMAND, Run
 
 SLIDER_STEPS = 12

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from streams import DumpError, Node
 from zarr.errors import ZarrUserWarning
+
+from streams import DumpError, Node
 
 if TYPE_CHECKING:
     from dump import Dump

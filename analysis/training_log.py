@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
 from plots import OKABE_ITO, new_figure, save, update_axis
 
 COLUMNS = ("loss", "wps", "ups", "valid_loss")

@@ -10,15 +10,22 @@ Each item is checked before it is applied and has a test that fails on stock fai
    temporary name and renamed.
 4. A ``checkpoint_last.pt`` that is broken nevertheless (written by stock fairseq) is replaced, on resume, by the newest whole
    checkpoint beside it.
+5. fairseq's loading thread is still at work when a run ends within an epoch. If it is in torch's C++ when the interpreter ends, the process
+   aborts (status 134 after a successful training). It is ended first.
 """
 
 import argparse
+import atexit
 import collections
+import contextlib
 import functools
 import logging
 import math
 import os
+import queue
 import shutil
+import threading
+import time
 import typing
 import zipfile
 from pathlib import Path
@@ -58,6 +65,21 @@ def apply() -> None:
 
     torch.serialization.add_safe_globals([*SAFE_GLOBALS, _TensorPlaceholder])
     harden_checkpoints()
+    atexit.unregister(end_loading_threads)
+    atexit.register(end_loading_threads)
+
+
+def end_loading_threads(patience: float = 10.0) -> None:
+    """Let fairseq's loading threads finish the batch that they are loading, and end; at most ``patience`` seconds."""
+    from fairseq.data.iterators import BackgroundConsumer
+
+    deadline = time.monotonic() + patience
+    for thread in threading.enumerate():
+        if isinstance(thread, BackgroundConsumer):
+            thread._max_len = 0  # it stops after the next batch
+            while thread.is_alive() and time.monotonic() < deadline:
+                with contextlib.suppress(queue.Empty):
+                    thread._queue.get(timeout=0.05)  # makes room for that batch and for the mark of the end
 
 
 def name_numpy_compat() -> None:

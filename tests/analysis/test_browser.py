@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import report
 from report_runs import HOSTILE, make_run
+
+import report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from categories import Words, find_tokens, words
 
 LISTS = Words(

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+
 from claims import (
     STATEMENTS,
     Claim,

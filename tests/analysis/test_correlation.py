@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import bootstrap
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import bootstrap
 from bootstrap import over_updates, pairwise_cosine_change, percentile_interval, pooled, stratified_means
 from correlation import (
     BinnedCurve,
@@ -15,9 +19,6 @@ from correlation import (
     pearson,
     spearman,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from dump import Dump, DumpError, signature
 from synthetic_dump import MAIN_TABLE, SyntheticDump, write_synthetic_dump
+
+from dump import Dump, DumpError, signature
 
 
 @pytest.fixture

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import geometry
 import numpy as np
 import pytest
-from dump import Dump
-from geometry import GeometryError, row_geometry, snapshot_statistics, unit_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics.pairwise import cosine_similarity
 from synthetic_dump import SyntheticDump, brute_force_statistics
+
+import geometry
+from dump import Dump
+from geometry import GeometryError, row_geometry, snapshot_statistics, unit_rows
 
 
 def random_table(rng: np.random.Generator, rows: int) -> SimpleNamespace:

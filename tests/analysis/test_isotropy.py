@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics.pairwise import cosine_similarity
+from synthetic_dump import SyntheticDump
+
 from dump import Dump
 from isotropy import (
     analyse,
@@ -19,9 +23,6 @@ from isotropy import (
     second_moment,
     snapshot_isotropy,
 )
-from sklearn.decomposition import PCA
-from sklearn.metrics.pairwise import cosine_similarity
-from synthetic_dump import SyntheticDump
 
 
 def paper_isoscore(points: np.ndarray) -> float:

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from cli import run
-from dump import Dump
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neighbours import main, nearest, table_neighbours
 from synthetic_dump import write_synthetic_dump
+
+from cli import run
+from dump import Dump
+from neighbours import main, nearest, table_neighbours
 
 
 def brute_force(values, query, candidates, k):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from curves import Curve
 from oscillation import FEWEST_POINTS, momentum_memory, oscillation
 

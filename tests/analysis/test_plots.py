@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import plots
 import pytest
-from dump import Group
 from matplotlib.figure import Figure
+
+import plots
+from dump import Group
 
 GROUPS = [
     Group(0, "zero", 0, 0, 10, True),

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from synthetic_dump import write_synthetic_dump
+
 from categories import words
 from cli import run
 from map_figure import mark
 from projection import main, neighbour_preservation, project, select_rows
-from synthetic_dump import write_synthetic_dump
 
 CLUSTERS = 6
 

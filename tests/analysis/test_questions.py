@@ -8,17 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+from synthetic_dump import SyntheticDump, write_synthetic_dump
+
 import common_vector
 import compare
 import frequency
 import isotropy
 import learning
-import numpy as np
-import pytest
 from cli import question, run
 from dump import Dump, DumpError
 from geometry import row_geometry
-from synthetic_dump import SyntheticDump, write_synthetic_dump
 
 ANALYSIS = Path(learning.__file__).parent
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from report_runs import HOSTILE, make_run
+
 import report
 from claims import STATEMENTS
 from cli import run
-from report_runs import HOSTILE, make_run
 
 MEASURED = {"C1.1", "C1.2", "C1.3", "C2.1", "C2.2", "C2.3", "C4.1", "C4.2", "C4.3"}
 

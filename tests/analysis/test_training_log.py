@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+
 from training_log import LogError, learning_check, main, read_training_log
 
 CONSOLE = "2026-11-23 00:00:00 | INFO | {tag} | {stats}"

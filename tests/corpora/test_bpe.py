@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from corpora import bpe
-from corpora.errors import CorpusError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpora import bpe
+from corpora.errors import CorpusError
 
 TOKENIZER = bpe.load()
 

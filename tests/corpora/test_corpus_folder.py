@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from corpora.errors import CorpusError
 from corpora.folder import check_name, staged
 

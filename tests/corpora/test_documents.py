@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from corpora.documents import Census, hold_out, number
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpora.documents import Census, hold_out, number
 
 FILES = [
     ["before\n", "\n", "= One =\n", "a\n", "\n", "= = Part = =\n", "b\n", "= 1 =\n", "\n"],

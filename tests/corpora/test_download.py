@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from corpora.download import fetch
 from corpora.errors import CorpusError
 

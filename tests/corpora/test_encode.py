@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from corpora import dictionary, encode
 from corpora.encode import Encoded, Line, Rules
 from corpora.passages import fingerprint

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from corpora.passages import fingerprint, halve, is_heading
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpora.passages import fingerprint, halve, is_heading
 
 stripped = st.text(min_size=2, max_size=200).map(str.strip).filter(lambda text: len(text) >= 2)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from corpora import encode, sources
 from corpora import text as text_command
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from corpora import dictionary
 from corpora.build import fairseq_indexed_dataset
 from corpora.errors import CorpusError

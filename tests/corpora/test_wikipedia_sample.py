@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from corpora import wikipedia_sample
 from corpora.build import fairseq_indexed_dataset
 from corpora.errors import run

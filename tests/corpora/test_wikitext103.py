@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from corpora import documents, download, wikitext103
 from corpora.wikitext103 import Counts, Part, count
 

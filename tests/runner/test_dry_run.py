@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from experiments import run
 from experiments.profiles import PROFILES
 from experiments.registry import EXPERIMENTS

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+
 from experiments.progress import Tail, Training, duration, statistics
 
 LINE = '2026-01-01 00:00:00 | INFO | train_inner | {"epoch": 1, "loss": "10.912", "num_updates": "%d", "embed_cos": "0.2500"}'

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from experiments.repair import broken
 
 ROOT = Path(__file__).resolve().parents[2]

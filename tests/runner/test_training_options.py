@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
+
 from experiments import run
 from experiments.profiles import PROFILES
-from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[2]
 PARSE = """
