@@ -6,6 +6,7 @@ installed. This removes such records, so that the next `pip install` installs th
 
 from __future__ import annotations
 
+import csv
 import shutil
 import sys
 import sysconfig
@@ -14,11 +15,15 @@ from pathlib import Path
 
 
 def is_whole(distribution: Distribution) -> bool:
-    """Whether every file that the package's record lists is there (compiled Python files aside, which Python makes itself)."""
-    files = distribution.files
-    if files is None or not distribution.metadata["Name"]:
+    """Whether every file that the package's record lists is there (compiled Python files aside, which Python makes itself).
+
+    The record is read here: from Python 3.12 on, `Distribution.files` leaves out what is missing.
+    """
+    record = distribution.read_text("RECORD")
+    if record is None or not distribution.metadata["Name"]:
         return False
-    return all(file.suffix == ".pyc" or Path(str(file.locate())).exists() for file in files)
+    files = [row[0] for row in csv.reader(record.splitlines()) if row]
+    return all(file.endswith(".pyc") or Path(str(distribution.locate_file(file))).exists() for file in files)
 
 
 def broken(site: Path) -> list[Path]:

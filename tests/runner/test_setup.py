@@ -234,3 +234,11 @@ def test_repair_finds_what_a_killed_install_left(tmp_path):
     aside.mkdir()
     assert set(broken(tmp_path)) == {lacking, unrecorded, aside}
     assert whole.exists()
+
+
+def test_repair_reads_the_record_itself(tmp_path, monkeypatch):
+    """From Python 3.12 on, and once setuptools put its own reader in front, a distribution's files are only those that exist."""
+    package(tmp_path, "lacking", ["lacking/a.py"], ["lacking/a.py", "lacking/b.py"])
+    existing = property(lambda self: [f for f in () if f])
+    monkeypatch.setattr("importlib.metadata.Distribution.files", existing)
+    assert len(broken(tmp_path)) == 1
