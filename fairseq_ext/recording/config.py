@@ -37,6 +37,12 @@ class RecordingConfig(FairseqDataclass):
     record_snapshots: str = field(
         default="log2,every:1000", metadata={"help": "updates at which whole tables are recorded"}
     )
+    record_exposure: str = field(
+        default="log2,every:1000",
+        metadata={
+            "help": "updates at which it is recorded how often each token (visible, target, replacement) and each example was received so far"
+        },
+    )
     record_trace_tokens: str = field(
         default="",
         metadata={
@@ -63,6 +69,7 @@ class Streams:
     movement: Schedule
     traces: Schedule
     snapshots: Schedule
+    exposure: Schedule
 
     def describes_statistics(self, update: int) -> bool:
         """Whether the statistics stream has a record at ``update``."""
@@ -82,7 +89,7 @@ def check(config: RecordingConfig) -> Streams | None:
     streams = Streams(
         *(
             Schedule.parse(getattr(config, f"record_{name}"), f"--record-{name}")
-            for name in ("statistics", "movement", "traces", "snapshots")
+            for name in ("statistics", "movement", "traces", "snapshots", "exposure")
         )
     )
     if not config.record_dir:

@@ -36,6 +36,7 @@ from ..version import __version__
 from . import corpus as corpora
 from . import space, store, traces
 from .config import RecordingConfig, Streams, check
+from .exposure import TOKENS, Exposure
 from .rows import Rows
 from .rows import describe as describe_rows
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
@@ -99,7 +100,8 @@ class Recorder:
     Args:
         options: the task's recording options.
         config: the run's whole configuration as plain values.
-        dictionaries: the task's dictionaries with the folder and split that their token counts come from.
+        dictionary: the task's.
+        data: the corpus's folder.
 
     Raises:
         UserError: options are malformed or contradict one another, or the run cannot be recorded.
@@ -112,6 +114,8 @@ class Recorder:
         self.tables: list[_Table] = []
         self.writer: AsyncWriter | None = None
         self.last_recorded = -1
+        self.exposure: Exposure | None = None
+        self.sampling: dict[str, Any] | None = None
         self.shown: dict[str, Tensor] = {}
         self._checkpoint: dict[str, Any] | None = None
         self.exit_status: int | None = None
@@ -204,12 +208,14 @@ class Recorder:
         specs = find_tables(model, [len(self.dictionary)], self.options.record_tables)
         self.tables = [_Table(spec, rows, traced, self.streams) for spec in specs]
         self.corpus = corpora.describe(folder, counts, rows.counted, examples)
+        self._open_exposure: dict[str, store.Stream] = {}
         self.identity = self._identity(traced)
         self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
         last = int(self._section("optimization").get("max_update") or 0) or None
         sizes = [(len(t.rows), t.spec.dim, len(traced), len(rows.groups)) for t in self.tables]
-        needed = space.estimate(self.streams, sizes, update, last)
+        counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
+        needed = space.estimate(self.streams, sizes, update, last, counters)
         logger.info(f"recording {', '.join(t.spec.name for t in self.tables)} into {self.path}: {needed}")
         space.require_space(needed, self.path)
 
@@ -264,7 +270,8 @@ class Recorder:
             "seed": self._section("common").get("seed"),
             "model": {k: model[k] for k in architecture if k in model},
             "schedules": {
-                n: getattr(self.options, f"record_{n}") for n in ("statistics", "movement", "traces", "snapshots")
+                n: getattr(self.options, f"record_{n}")
+                for n in ("statistics", "movement", "traces", "snapshots", "exposure")
             },
             "traced tokens": hashlib.sha256(traced.tobytes()).hexdigest()[:16],
         }
@@ -308,6 +315,7 @@ class Recorder:
                 "must_match": self.identity,
                 "options": {k: v for k, v in task.items() if k.startswith("record_")},
             },
+            "sampling": self.sampling,
             "progress": {"first_update": update, "checkpoint_update": 0},
             "config": self.config,
         }
@@ -321,6 +329,14 @@ class Recorder:
                 "dim": table.spec.dim,
             }
             store.create_table(target, table.spec.name, about, table.rows, table.spec.dim, table.names, table.traced)
+        if self._counts:
+            store.create_exposure(
+                target,
+                {
+                    "tokens": ("row", TOKENS, len(self.exposure.counts["target"])),
+                    "examples": ("example", ("drawn",), len(self.exposure.counts["drawn"])),
+                },
+            )
         target.consolidate()
         failpoints.reach("create")
         temporary.rename(self.path)
@@ -365,28 +381,42 @@ class Recorder:
         dropped = 0
         for table in self.tables:
             for name in table.names:
-                stream = store.Stream(self.store, f"tables/{table.spec.name}/{name}", self._buffered(table, name))
-                dropped += stream.cut(update if update > first else first - 1)
-                table.open[name] = stream
-                expected = (
-                    []
-                    if fresh or update == first
-                    else [u for u in range(first, update + 1) if self._scheduled(name, u, first)]
-                )
-                if stream.updates != expected:
-                    absent = sorted(set(expected) - set(stream.updates))
-                    raise UserError(
-                        f"the dump at {self.path} lacks updates that the checkpoint at update {update} covers "
-                        f"({name}: {len(absent)} missing, first {absent[:1]}); restore the dump, or {anew}"
-                    )
+                key, buffered = f"tables/{table.spec.name}/{name}", self._buffered(table, name)
+                table.open[name], cut = self._continue(key, name, buffered, update, first, fresh)
+                dropped += cut
             if "snapshots" in table.open and first == 0 and update > 0:
                 values = table.open["snapshots"].arrays["values"][0].read().result()
                 table.initial = torch.from_numpy(np.ascontiguousarray(values)).to(table.weight.device)
+        for name in ("tokens", "examples") if self._counts else ():
+            key = f"exposure/{name}"
+            self._open_exposure[name], cut = self._continue(key, "exposure", 1, update, first, fresh)
+            dropped += cut
         if not fresh:
             logger.info(
                 f"continuing the dump at {self.path} from update {update}; {dropped} records past it are cut off and written again"
             )
         return begins
+
+    def _continue(
+        self, key: str, name: str, buffered: int, update: int, first: int, fresh: bool
+    ) -> tuple[store.Stream, int]:
+        """Open a stream and cut it to ``update``; returns it and how many records were cut off."""
+        stream = store.Stream(self.store, key, buffered)
+        dropped = stream.cut(update if update > first else first - 1)
+        goes_on = not fresh and update > first
+        expected = [u for u in range(first, update + 1) if self._scheduled(name, u, first)] if goes_on else []
+        if stream.updates != expected:
+            absent = sorted(set(expected) - set(stream.updates))
+            raise UserError(
+                f"the dump at {self.path} lacks updates that the checkpoint at update {update} covers "
+                f"({key}: {len(absent)} missing, first {absent[:1]}); restore the dump, or use --record-overwrite to delete it and start anew, "
+                "or choose another --record-dir"
+            )
+        return stream, dropped
+
+    @property
+    def _counts(self) -> bool:
+        return self.exposure is not None and bool(self.streams.exposure)
 
     def _scheduled(self, stream: str, update: int, first: int) -> bool:
         if stream == "statistics":
@@ -438,6 +468,10 @@ class Recorder:
                 )
             if "snapshots" in table.names and (begins or update in self.streams.snapshots):
                 self._submit(self._write_values, table, "snapshots", update, weight.clone())
+        if self._counts and (begins or update in self.streams.exposure):
+            for name, kinds in (("tokens", TOKENS), ("examples", ("drawn",))):
+                stream, values = self._open_exposure[name], self.exposure.values(kinds)
+                self._submit(stream.append, update, values)
         self.last_recorded = update
         metrics.log_scalar("record_stall", self.writer.stalled, weight=0, priority=1700, round=2)
 
@@ -468,6 +502,8 @@ class Recorder:
         for table in self.tables:
             for stream in table.open.values():
                 stream.commit()
+        for stream in self._open_exposure.values():
+            stream.commit()
 
     def flush(self) -> None:
         """Write every record down.

@@ -18,13 +18,16 @@ class Estimate:
     snapshots: int
     traces: int
     statistics: int
+    exposure: int = 0
 
     @property
     def total(self) -> int:
-        return self.snapshots + self.traces + self.statistics
+        return self.snapshots + self.traces + self.statistics + self.exposure
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {readable(getattr(self, name))}" for name in ("snapshots", "traces", "statistics"))
+        parts = ", ".join(
+            f"{name} {readable(getattr(self, name))}" for name in ("snapshots", "traces", "statistics", "exposure")
+        )
         if self.last is None:
             return "the run has no --max-update, so its length is unknown; for each 1,000 updates " + parts
         return f"{readable(self.total)} until update {self.last:,} ({parts})"
@@ -39,13 +42,16 @@ def readable(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def estimate(streams: Streams, tables: list[tuple[int, int, int, int]], first: int, last: int | None) -> Estimate:
+def estimate(
+    streams: Streams, tables: list[tuple[int, int, int, int]], first: int, last: int | None, counters: int = 0
+) -> Estimate:
     """Estimate the space of a recording.
 
     Args:
         tables: for each table its rows, dimension, traced rows and groups.
         first: the first update to be recorded.
         last: the run's last update, or ``None``.
+        counters: of exposure, at each of its records.
     """
     end = first + 1000 if last is None else last
     snapshots = traces = statistics = 0
@@ -56,7 +62,7 @@ def estimate(streams: Streams, tables: list[tuple[int, int, int, int]], first: i
         snapshots += number_of_snapshots * rows * dim * 4
         traces += number_of_traces * traced * dim * 4
         statistics += number_of_statistics * (11 + 7 * groups) * 8
-    return Estimate(last, snapshots, traces, statistics)
+    return Estimate(last, snapshots, traces, statistics, streams.exposure.count(end, first) * counters * 4)
 
 
 def require_space(needed: Estimate, folder: Path) -> None:

@@ -46,13 +46,21 @@ STATISTICS_CODECS = [
 ]
 
 
+def _codecs(dtype: str) -> list[dict[str, Any]]:
+    """Statistics and counters are compressed, weights and coordinates are not."""
+    if dtype not in ("float64", "uint32"):
+        return PLAIN_CODECS
+    blosc = {**STATISTICS_CODECS[1]["configuration"], "typesize": np.dtype(dtype).itemsize}
+    return [STATISTICS_CODECS[0], {"name": "blosc", "configuration": blosc}, STATISTICS_CODECS[2]]
+
+
 def array_metadata(
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: str,
     names: tuple[str, ...],
 ) -> dict[str, Any]:
-    """A Zarr v3 array's ``zarr.json``; floating-point arrays have NaN as fill value, float64 ones (statistics) are compressed."""
+    """A Zarr v3 array's ``zarr.json``; floating-point arrays have NaN as fill value."""
     is_float = dtype.startswith("float")
     return {
         "zarr_format": 3,
@@ -62,7 +70,7 @@ def array_metadata(
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": "NaN" if is_float else (False if dtype == "bool" else 0),
-        "codecs": STATISTICS_CODECS if dtype == "float64" else PLAIN_CODECS,
+        "codecs": _codecs(dtype),
         "dimension_names": list(names),
         "attributes": {},
     }
@@ -132,7 +140,7 @@ class Store:
 
 
 class Stream:
-    """One stream of a table: float arrays along ``update`` and the coordinate that says which updates exist.
+    """One stream: arrays along ``update`` and the coordinate that says which updates exist.
 
     Records are buffered until :meth:`commit` writes them. A chunk that is not full is written again, as a whole, by later commits.
     """
@@ -273,7 +281,9 @@ class Stream:
         """The committed values of the chunk that is not full, entries ``start`` to ``stop``."""
         if name not in self._tail:
             array = self.arrays[name]
-            tail = np.full((self.buffered, *array.shape[1:]), np.nan, dtype=array.dtype.numpy_dtype)
+            dtype = array.dtype.numpy_dtype
+            nothing = np.nan if dtype.kind == "f" else 0
+            tail = np.full((self.buffered, *array.shape[1:]), nothing, dtype=dtype)
             if stop > start:
                 tail[: stop - start] = array[start:stop].read().result()
             self._tail[name] = tail
@@ -380,3 +390,15 @@ def create_table(
 def traces_chunk(traced: int, dim: int) -> int:
     """Updates in a chunk of the traces: as many as fit in 16 MB, at most 1,024."""
     return int(np.clip(LARGEST_CHUNK // max(1, traced * dim * 4), 1, 1024))
+
+
+def create_exposure(store: Store, counters: dict[str, tuple[str, tuple[str, ...], int]]) -> None:
+    """Create the streams of exposure.
+
+    Args:
+        counters: for each stream of the group ``exposure`` the dimension of its counters, their names and their number.
+    """
+    store.write_json("exposure/zarr.json", group_metadata())
+    for stream, (dimension, kinds, size) in counters.items():
+        arrays = {kind: array_metadata((0, size), (1, max(1, size)), "uint32", ("update", dimension)) for kind in kinds}
+        Stream.create(store, f"exposure/{stream}", arrays, {})
