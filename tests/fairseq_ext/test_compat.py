@@ -122,3 +122,32 @@ def test_fairseq_copies_checkpoints_atomically(tmp_path: Path) -> None:
         assert held.read() == before  # the old file was replaced, not written over
     assert target.read_bytes() == source.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "b.pt"]
+
+
+LEAVE = """
+import sys
+from fairseq.data.iterators import BackgroundConsumer, BufferedIterator
+class Batches:
+    made = 0
+    def __len__(self):
+        return 1000
+    def __iter__(self):
+        for _ in range(1000):
+            Batches.made += 1
+            yield Batches.made
+batches = BufferedIterator(3, Batches())
+print(next(batches))
+import atexit, threading
+def left():
+    threads = [t for t in threading.enumerate() if isinstance(t, BackgroundConsumer)]
+    print(len(threads), Batches.made < 50)
+# what is registered first runs last: after the repair, which was registered when fairseq_ext was imported
+"""
+
+
+def test_the_loading_thread_has_ended_when_the_interpreter_ends() -> None:
+    for repaired, threads in ((False, 1), (True, 0)):
+        code = "import atexit\natexit.register(lambda: left())\n" + ("import fairseq_ext\n" if repaired else "") + LEAVE
+        done = python(code, repaired=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.split() == ["1", str(threads), "True"]

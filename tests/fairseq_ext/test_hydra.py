@@ -1,0 +1,54 @@
+"""fairseq-hydra-train with a YAML file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import TABLE, USER_DIR, assert_whole
+
+CONFIG = """# @package _group_
+common: {{seed: 1, cpu: true, log_format: json, log_interval: 1, user_dir: {user_dir}}}
+checkpoint: {{save_dir: {run}/checkpoints, no_epoch_checkpoints: true}}
+task:
+  _name: embedding_masked_lm
+  data: {corpus}
+  sample_break_mode: eos
+  tokens_per_sample: 64
+  record_dir: {run}/dump.zarr
+  record_traces: every:2
+  record_snapshots: log2
+criterion: {{_name: masked_lm}}
+dataset: {{batch_size: 14, required_batch_size_multiple: 1, num_workers: 0, disable_validation: true}}
+optimizer: {{_name: fused_adam, adam_betas: "(0.9, 0.98)", adam_eps: 1e-6, weight_decay: 0.01}}
+lr_scheduler: {{_name: polynomial_decay, warmup_updates: 2, total_num_update: 100}}
+optimization: {{lr: [0.005], max_update: 5}}
+model:
+  _name: roberta
+  max_positions: 64
+  encoder_layers: 2
+  encoder_embed_dim: 32
+  encoder_ffn_embed_dim: 64
+  encoder_attention_heads: 2
+"""
+
+
+@pytest.mark.train
+def test_a_yaml_file_trains_and_records(corpus: Path, tmp_path: Path) -> None:
+    config, run = tmp_path / "config", tmp_path / "run"
+    config.mkdir()
+    (config / "tiny.yaml").write_text(CONFIG.format(user_dir=USER_DIR, run=run, corpus=corpus))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fairseq-hydra-train"), "--config-dir", config, "--config-name", "tiny"],
+        cwd=tmp_path,
+        env=dict(os.environ, OMP_NUM_THREADS="1", HYDRA_FULL_ERROR="1"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    found = assert_whole(run / "dump.zarr")
+    assert found[f"tables/{TABLE}/traces/update"].tolist() == [0, 2, 4]
+    assert found[f"tables/{TABLE}/snapshots/update"].tolist() == [0, 1, 2, 4]
