@@ -28,7 +28,7 @@ COMMON = (
 ).split()
 STOCK = "--task masked_lm --optimizer adam".split()
 OURS = (
-    "--task embedding_masked_lm --optimizer fused_adam --autocast auto --tied-gradient --fast-dropout --keep-freed-memory --record-overwrite "
+    "--task embedding_masked_lm --optimizer fused_adam --autocast auto --tied-gradient --fast-dropout --fast-head --keep-freed-memory --record-overwrite "
     "--record-statistics every:1 --record-movement every:10 --record-traces every:5 --record-snapshots log2,every:50"
 ).split()
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.multihead_attention import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -180,7 +181,10 @@ class FastDropout(FairseqDropout):
 
 
 def speed_up_dropout(model: nn.Module, on_cpu: bool) -> int:
-    """Put :class:`FastDropout` in place of fairseq's dropout on the CPU; returns how many. (Attention weights keep torch's own.)"""
+    """Put :class:`FastDropout` in place of fairseq's dropout on the CPU; returns how many.
+
+    Attention goes fairseq's own way instead of torch's function, which would draw its own mask of the attention weights.
+    """
     number = 0
     if on_cpu:
         for parent in list(model.modules()):
@@ -190,6 +194,8 @@ def speed_up_dropout(model: nn.Module, on_cpu: bool) -> int:
                     fast.apply_during_inference = child.apply_during_inference
                     setattr(parent, name, fast)
                     number += 1
+                    if type(parent) is MultiheadAttention:
+                        parent._set_skip_embed_dim_check()
     logger.info(f"dropout masks from 16-bit integers: {number} modules")
     return number
 

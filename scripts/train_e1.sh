@@ -50,7 +50,7 @@ exec "$FAIRSEQ_TRAIN" "$DATA" \
     --sample-break-mode eos --tokens-per-sample 512 --batch-size "$BATCH" --required-batch-size-multiple 1 --update-freq "$UPDATE_FREQ" \
     --optimizer fused_adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 \
     --lr-scheduler polynomial_decay --lr "$LR" --warmup-updates "$WARMUP" --total-num-update "$UPDATES" --max-update "$UPDATES" \
-    --autocast auto --tied-gradient --fast-dropout --keep-freed-memory "${HARDWARE[@]}" \
+    --autocast auto --tied-gradient --fast-dropout --fast-head --keep-freed-memory "${HARDWARE[@]}" \
     --validate-interval-updates "$VALID_EVERY" --max-valid-steps "$VALID_STEPS" --fixed-validation-seed 1 \
     --save-dir "$RUN/checkpoints" --save-interval-updates "$SAVE_EVERY" --keep-interval-updates 1 --no-epoch-checkpoints \
     --log-format json --log-interval 10 --log-file "$RUN/log/train.log" --tensorboard-logdir "$RUN/log/tensorboard" \

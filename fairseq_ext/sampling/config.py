@@ -9,11 +9,11 @@ from ..errors import UserError
 
 @dataclass
 class SamplingConfig(FairseqDataclass):
-    sample_pool: ChoiceEnum(["", "all", "random", "diverse", "narrow"]) = field(
-        default="",
+    sample_pool: ChoiceEnum(["none", "all", "random", "diverse", "narrow"]) = field(
+        default="none",
         metadata={
             "help": "distinct training examples that the run draws from: all, a random subset, a diverse one (spread over topics) or a "
-            "narrow one (few topics); empty: no sampling, stock fairseq"
+            "narrow one (few topics); none: no sampling, stock fairseq"
         },
     )
     sample_repeat: int = field(
@@ -63,7 +63,7 @@ def check(config: SamplingConfig) -> bool:
     Raises:
         UserError: an option is out of its range, or options contradict one another.
     """
-    if not config.sample_pool:
+    if str(config.sample_pool) == "none":
         given = {
             "--sample-repeat": config.sample_repeat != 1,
             "--sample-fraction": config.sample_fraction != 0,
@@ -94,15 +94,15 @@ def check(config: SamplingConfig) -> bool:
     for name in ("sample_tokens_per_update", "sample_pool_tokens"):
         if getattr(config, name) < 0:
             raise UserError(f"--{name.replace('_', '-')}: expected at least 1, found {getattr(config, name)}")
-    if config.sample_pool == "all" and config.sample_pool_tokens:
+    if str(config.sample_pool) == "all" and config.sample_pool_tokens:
         raise UserError(
             "--sample-pool all is the whole corpus, so --sample-pool-tokens has no meaning; leave it out, or choose --sample-pool random"
         )
-    if config.sample_pool != "all" and not (config.sample_tokens_per_update or config.sample_pool_tokens):
+    if str(config.sample_pool) != "all" and not (config.sample_tokens_per_update or config.sample_pool_tokens):
         raise UserError(
             f"--sample-pool {config.sample_pool} needs its size; found none; give --sample-tokens-per-update or --sample-pool-tokens"
         )
-    if config.sample_topics and config.sample_pool not in ("diverse", "narrow"):
+    if config.sample_topics and str(config.sample_pool) not in ("diverse", "narrow"):
         raise UserError(
             f"--sample-topics is for diverse and narrow pools; found --sample-pool {config.sample_pool}; leave the file out"
         )
