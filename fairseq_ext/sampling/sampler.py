@@ -125,20 +125,22 @@ class Sampler:
         return ResampledDataset(dataset, self.draws, epoch)
 
     def iterator(self, dataset: FairseqDataset, **options: Any) -> PlannedIterator:
-        """fairseq's iterator over the plan's batches. Where the plan is at its end, the run is: the process ends with status 0."""
+        """fairseq's iterator over the plan's batches. Past the plan's end it gives the last epoch's, which :meth:`end_if_done` forestalls."""
         assert self.draws is not None
-        epoch = int(options["epoch"])
-        if epoch > self.draws.plan.epochs:
-            logger.info(f"sampling: all {self.updates:,} updates of the run are done; nothing is left to draw")
-            sys.exit(0)
-        dataset.set_epoch(epoch)
         draws = self.draws
+        dataset.set_epoch(int(options["epoch"]))
 
         def batches(_: Any, number: int) -> list[NDArray[np.int64]]:
             draws.set_epoch(number)
-            return draws.part.batches if number <= draws.plan.epochs else []
+            return draws.part.batches
 
         return PlannedIterator(dataset, dataset.collater, batches, **options)
+
+    def end_if_done(self, epoch: int) -> None:
+        """End the process with status 0 where an epoch is about to begin that the plan does not have: the run is finished."""
+        if self.draws is not None and epoch > self.draws.plan.epochs:
+            logger.info(f"sampling: all {self.updates:,} updates of the run are done; nothing is left to draw")
+            sys.exit(0)
 
     def examples_of(self, ids: NDArray[np.int64], by_draw: bool) -> NDArray[np.int64]:
         """The training examples that a batch's ids stand for; ``by_draw``: the ids are numbers of draws."""

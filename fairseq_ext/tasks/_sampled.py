@@ -22,6 +22,7 @@ class Sampled:
         self.sampler = Sampler(options, config, data, longest)
         self.train_subset = str((config.get("dataset") or {}).get("train_subset") or "train")
         self.train_examples = 0
+        self.has_begun = False
 
     def resample_split(self, split: str, dataset: FairseqDataset, epoch: int | None = None) -> FairseqDataset:
         """The training split's dataset by number of the draw, where sampling is on; any other as it is."""
@@ -61,17 +62,22 @@ class Sampled:
             buffer_size=int(options.get("data_buffer_size", 0)),
         )
 
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        self.sampler.end_if_done(epoch)
+        super().begin_epoch(epoch, model)  # type: ignore[misc]
+
     def examples_of(self, ids: np.ndarray) -> np.ndarray:
         """The training examples that a batch's ids stand for."""
         return ids
 
     def refuse_foreign_checkpoint(self, update: int) -> None:
-        """Called before the first step.
+        """Called before each step; looks at the first.
 
         Raises:
             UserError: training goes on from a checkpoint that knows nothing of sampling.
         """
-        if self.sampler.on and update > 0 and not self.sampler.resumed:
+        first, self.has_begun = not self.has_begun, True
+        if first and self.sampler.on and update > 0 and not self.sampler.resumed:
             raise UserError(
                 f"the checkpoint at update {update} has no state of sampling, so it is not known what it has seen; continue it without "
                 "--sample-pool, or use another --save-dir"

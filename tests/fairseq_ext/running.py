@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 USER_DIR = ROOT / "fairseq_ext"
 TABLE = "encoder.sentence_encoder.embed_tokens.weight"
 LAST = 40
+# One rank of a run that torchrun starts with --no-python; PYTHON is the interpreter.
+RANK = """#!/bin/bash
+exec "$PYTHON" -c 'import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())' "$@" --distributed-world-size $WORLD_SIZE \\
+  --distributed-rank $RANK --distributed-init-method env:// --distributed-no-spawn --device-id 0
+"""
 SCHEDULES = (
     "--record-statistics every:1 --record-movement every:5 --record-traces log2,every:3 "
     "--record-snapshots log2,every:10,window:22:25 --record-trace-sample 3"

@@ -8,13 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import TABLE, Launcher, arguments, arrays, assert_same_training, assert_whole
+from running import RANK, TABLE, Launcher, arguments, arrays, assert_same_training, assert_whole
 
 pytestmark = pytest.mark.train
-RANK = """#!/bin/bash
-exec "$PYTHON" -c 'import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())' "$@" --distributed-world-size $WORLD_SIZE \\
-  --distributed-rank $RANK --distributed-init-method env:// --distributed-no-spawn --device-id 0
-"""
 
 
 def two_ranks(corpus: Path, run: Path, *more: object, last: int) -> subprocess.CompletedProcess[str]:
