@@ -38,6 +38,7 @@ EXTRAS = {
     "test": [
         "pytest>=8",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "xarray>=2025.1",
         "dask[array]>=2025.1",
