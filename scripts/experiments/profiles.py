@@ -39,6 +39,42 @@ class MaskedLM:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One arm of E3: the variables of scripts/train_e3.sh."""
+
+    name: str
+    pool: str = "random"
+    repeat: int = 1
+    fraction: float = 0.0
+    order: str = "spread"
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """E3: its arms, all of `updates` times `tokens` tokens. `every` is the interval of validation, saving and snapshots; `held_out` and `seen` are the
+    examples evaluated, `masks` how often each is masked; `seconds` is the estimate for one arm and seed."""
+
+    arms: tuple[Arm, ...]
+    updates: int
+    tokens: int
+    layers: int
+    dim: int
+    ffn: int
+    heads: int
+    lr: str
+    warmup: int
+    every: int
+    valid_steps: int
+    dropout: float = 0.1
+    held_out: int = 348
+    seen: int = 300
+    masks: int = 2
+    device: str = "auto"
+    seconds: float = 0.0
+    evaluation_seconds: float = 3.0
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a profile runs. `report_seconds` is the estimate for analyses and report together."""
 
@@ -49,6 +85,7 @@ class Profile:
     base: MaskedLM
     report_seconds: float
     report_options: tuple[str, ...] = ()
+    repetition: Repetition | None = None
 
 
 WIKIPEDIA_SAMPLE = Corpus("wikipedia-sample", "scripts/prepare_wikipedia_sample.sh", seconds=30)
@@ -77,6 +114,29 @@ _STUDY_MODEL = MaskedLM(
     traces="every:5",
     snapshots="log2,every:50",
     seconds=250,
+)
+
+_ARMS = (
+    Arm("distinct"),
+    Arm("random4", repeat=4),
+    Arm("random16", repeat=16),
+    Arm("random64", repeat=64),
+    Arm("diverse16", "diverse", 16),
+    Arm("narrow16", "narrow", 16),
+    Arm("fraction10", repeat=64, fraction=0.1),
+)
+_REPETITION = Repetition(
+    arms=_ARMS,
+    updates=500,  # 512,000 tokens: nearly all of wikipedia-sample, for the arm that repeats nothing
+    tokens=1024,
+    layers=2,
+    dim=128,
+    ffn=512,
+    heads=4,
+    lr="3e-3",
+    warmup=50,
+    every=100,
+    valid_steps=20,
 )
 
 PROFILES: dict[str, Profile] = {
@@ -129,6 +189,7 @@ PROFILES: dict[str, Profile] = {
                 seconds=2400,
             ),
             report_seconds=90,
+            repetition=_REPETITION,
         ),
         Profile(
             "gpu",
@@ -149,6 +210,19 @@ PROFILES: dict[str, Profile] = {
                 seconds=0,
             ),
             report_seconds=90,
+            repetition=replace(
+                _REPETITION,
+                updates=5000,
+                tokens=8192,
+                layers=6,
+                dim=512,
+                ffn=2048,
+                heads=8,
+                lr="5e-4",
+                warmup=500,
+                every=500,
+                device="gpu",
+            ),
         ),
         Profile(
             "study",

@@ -127,11 +127,17 @@ def experiments(only: str | None) -> list[str]:
 
 
 def all_stages(context: Context, chosen: Sequence[str]) -> list[Stage]:
-    """Set-up, corpus, the experiments' own stages, report."""
+    """Set-up, corpus, the experiments' own stages, report. Raises UsageError where the profile holds nothing of what was asked for."""
     own: list[Stage] = []
     for name in chosen:
         make = EXPERIMENTS[name].stages
-        own += make(context) if make else []
+        made = make(context) if make else []
+        if not made and len(chosen) == 1:
+            sizes = ", ".join(profile for profile, size in PROFILES.items() if size.repetition)
+            raise UsageError(
+                f"--only {name}: the profile {context.profile.name} has no size for it; these have: {sizes}"
+            )
+        own += made
     return [setup_stage(context), *corpus_stages(context), *own, report_stage(context, own)]
 
 

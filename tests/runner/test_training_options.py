@@ -28,13 +28,13 @@ for line in sys.stdin:
 pytestmark = pytest.mark.train
 
 
-def arguments(folder: Path, variables: dict[str, str]) -> str:
-    """What train_e1.sh gives to fairseq-train, as a JSON list."""
+def arguments(folder: Path, variables: dict[str, str], script: str = "scripts/train_e1.sh") -> str:
+    """What a training script gives to fairseq-train, as a JSON list."""
     fake = folder / "fairseq-train"
     fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     fake.chmod(0o755)
     return subprocess.run(
-        ["bash", "scripts/train_e1.sh"],
+        ["bash", script],
         cwd=ROOT,
         env={**os.environ, **variables, "DEVICE": "cpu", "FAIRSEQ_TRAIN": str(fake)},
         capture_output=True,
@@ -54,6 +54,10 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
         stage = next(stage for stage in run.all_stages(context, ["E1"]) if stage.run)
         assert shlex.split(stage.line())[-2:] == ["bash", "scripts/train_e1.sh"]
         lines[name] = arguments(folder, dict(stage.env))
+        if PROFILES[name].repetition:
+            for stage in run.all_stages(context, ["E3"]):
+                if stage.run:
+                    lines[f"{name} {stage.run.arm}"] = arguments(folder, dict(stage.env), stage.command[1])
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(ROOT / "fairseq_ext")],
         input="".join(lines.values()),
@@ -67,6 +71,21 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
         json.loads(line.removeprefix("parsed ")) for line in done.stdout.splitlines() if line.startswith("parsed ")
     ]
     return dict(zip(lines, results, strict=True))
+
+
+def test_the_arms_of_e3_differ_in_their_sampling_alone(parsed):
+    for profile in ("standard", "gpu"):
+        size = PROFILES[profile].repetition
+        arms = {arm.name: parsed[f"{profile} {arm.name}"] for arm in size.arms}
+        for arm in size.arms:
+            found = arms[arm.name]
+            assert (found["sample_pool"], found["sample_repeat"]) == (arm.pool, arm.repeat)
+            assert (found["sample_fraction"], found["sample_order"]) == (arm.fraction, arm.order)
+            assert (found["sample_tokens_per_update"], found["max_update"]) == (size.tokens, size.updates)
+            assert (found["encoder_layers"], found["encoder_embed_dim"]) == (size.layers, size.dim)
+        places = ("sample_", "save_dir", "record_dir", "log_file", "tensorboard")
+        rest = [{k: v for k, v in found.items() if not k.startswith(places)} for found in arms.values()]
+        assert all(other == rest[0] for other in rest)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
