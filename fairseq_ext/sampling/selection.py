@@ -8,7 +8,7 @@ Each is a permutation of all examples, a pure function of its arguments, of whic
   1991): of :data:`CANDIDATES` random ones, the :data:`INFORMATIVE` that hold the most information (:attr:`.topics.Topics.information`), and of these
   the one with the least similarity to its nearest neighbour among those taken. Spreading alone, without regard to information, gives
   no more types and n-grams than random paragraphs have: those of an encyclopedia hardly repeat one another anyway.
-- ``narrow``: a seeded topic among the tighter half (by the mean similarity of a topic's examples, which is the squared length of its
+- ``narrow``: a seeded topic among the tightest quarter (by the mean similarity of a topic's examples, which is the squared length of its
   centre), then the topics nearest to it by the cosine of the centres, one exhausted after another. Within a topic, examples near its
   centre come first, with some chance.
 
@@ -78,7 +78,7 @@ def narrow_order(topics: Topics, sizes: NDArray[np.integer], seed: int) -> NDArr
     sizes = _checked(topics, sizes)
     centre = _whole(topics.centre.astype(np.float64))
     tightness = (centre**2).sum(axis=1)
-    tight = np.lexsort([np.arange(len(centre)), -tightness])[: (len(centre) + 1) // 2]
+    tight = np.lexsort([np.arange(len(centre)), -tightness])[: (len(centre) + 3) // 4]
     start = tight[int(uniform(seed, _NARROW_START, 1)[0] * len(tight))]
     nearness = _cosines(centre, centre[start])
     nearness[start] = np.inf

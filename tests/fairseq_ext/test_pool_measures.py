@@ -105,7 +105,7 @@ def test_topic_entropy_knows_few_topics_from_many(folder: Path, model: Independe
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("tokens", [1500, 6000])
+@pytest.mark.parametrize("tokens", [3000, 9000])
 def test_diverse_random_narrow(folder: Path, model: IndependentTopics, seed: int, tokens: int) -> None:
     split, topics = Split(folder / "train"), load_topics(folder / "topics.npz", folder / "train.bin")
     orders = {

@@ -63,7 +63,7 @@ def test_seeds_give_different_orders_and_pools(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "golden"),
-    [("random", "3dc46c75238fece6"), ("diverse", "47a0cf3d85141c01"), ("narrow", "851d00043131dcdd")],
+    [("random", "3dc46c75238fece6"), ("diverse", "47a0cf3d85141c01"), ("narrow", "9aa8e7cac8e9de97")],
 )
 def test_orders_are_the_same_on_every_machine(kind: str, golden: str) -> None:
     """An order that changes would change what a published run has seen."""
@@ -164,7 +164,7 @@ def test_narrow_exhausts_topics_by_nearness_to_the_first(made: tuple, seed: int)
     similarity = cosine[sequence[1:]]
     if length.min() > 0.1:  # rounding to 1/2048 says nothing for a centre near 0
         assert (np.diff(similarity) < 0.03).all()
-    assert (length > length[sequence[0]] + 1e-3).sum() <= len(centre) / 2  # it begins with one of the tighter half
+    assert (length > length[sequence[0]] + 1e-3).sum() <= len(centre) / 4  # it begins with one of the tightest quarter
 
 
 def test_narrow_takes_examples_near_the_centre_first() -> None:
