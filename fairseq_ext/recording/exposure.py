@@ -31,12 +31,6 @@ def masked_lm_tokens(sample: dict[str, Any], pad: int, mask: int) -> tuple[Tenso
     return source[visible], target[chosen], source[replacement]
 
 
-def translation_tokens(sample: dict[str, Any], pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids of a translation batch by counter: the source's, the target's, none."""
-    source, target = sample["net_input"]["src_tokens"], sample["target"]
-    return source[source != pad], target[target != pad], target[:0, 0]
-
-
 class Exposure:
     """Counts of what the model received, over all ranks.
 
