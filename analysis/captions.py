@@ -62,11 +62,42 @@ CAPTIONS: dict[str, Caption] = {
         "The last snapshot's map as the study draws it: PCA to 50 components, then t-SNE. It is a picture and decides nothing: "
         "t-SNE shows groups in noise as well, and distances between groups mean nothing.",
     ),
+    "repetition_loss": Caption(
+        "Two line plots over updates, one colour an arm: training and validation loss, and validation minus training loss.",
+        "Training loss is the mean over the updates of one log line and has dropout; validation has none, so the gap may begin below "
+        "zero. An arm that learns its examples by heart has a gap that grows. Marks stand at some of the validations.",
+    ),
+    "repetition_differences": Caption(
+        "Forest plot of each arm's held-out loss minus another arm's, in per cent, with intervals.",
+        "Paired differences on the same held-out positions. Dotted: the size that C3.1 asks for; dashed: that of C3.2 for diverse "
+        "minus narrow. Small strokes above a mark are single seeds.",
+    ),
+    "repetition_memorisation": Caption(
+        "Line plot of the recovered share of masked tokens, seen minus unseen examples, over the times an example was drawn.",
+        "Seen examples by how often training drew them, each minus the unseen examples of the same run; intervals over examples, or "
+        "over seeds with three or more. Arms with equal times stand side by side. Zero: seen text is filled in no better than unseen text.",
+    ),
+    "repetition_frequency": Caption(
+        "Two dot plots by the target's frequency group, one colour an arm: held-out loss, and its difference to the all-distinct arm.",
+        "Loss on held-out text by how often the masked token occurs in the training split. Right: paired differences as a share of the "
+        "all-distinct arm's loss in that group.",
+    ),
+    "repetition_geometry": Caption(
+        "Four line plots over a row's exposure, one colour an arm: mean cosine, cosine to the common vector, and both minus "
+        "the all-distinct arm's.",
+        "Rows in bins of equal exposure, so that a token that is rare but repeated is compared with one that was seen as often. Where the "
+        "arms' lines lie on one another, geometry follows from exposure alone. Bins of fewer than 10 rows are left out.",
+    ),
+    "repetition_similarity": Caption(
+        "Line plots over updates of Spearman's correlation of cosines with human similarity scores, one colour an arm.",
+        "Word similarity of the embedding table over snapshots, as it is and less the common vector. About 0.1 of either side is within "
+        "the interval over pairs for a list of this length.",
+    ),
 }
 
 
 VERDICTS: dict[str, dict[str, str]] = {
-    "holds": {"symbol": "✓", "css": "holds", "meaning": "the whole interval satisfies the rule"},
+    "holds": {"symbol": "✓", "css": "holds", "meaning": "value and interval satisfy the rule"},
     "does not hold": {"symbol": "✗", "css": "fails", "meaning": "the whole interval fails the rule"},
     "inconclusive": {"symbol": "?", "css": "open", "meaning": "neither, or the run was too short to tell"},
     "not run": {"symbol": "–", "css": "idle", "meaning": "nothing to measure yet"},

@@ -5,6 +5,8 @@ rule and returns a `Claim`. STATEMENTS holds the claims' and rules' words:
 
 - *holds*: the value and the whole interval satisfy the rule; *does not hold*: the whole interval fails it;
   *inconclusive*: anything else, also where an interval could not be had; *not run*: nothing to measure yet.
+  Where a rule names the opposite (`Rule.opposite`, C3), *holds* asks the size of the value alone, and of the interval that it
+  excludes the opposite.
 - Three seeds or more: the value is their mean and the interval is Student's t over seeds. Fewer: the interval is over what
   was measured in one run (tokens, updates), and the reason says how many seeds there were. Two seeds: mean of the values,
   and the union of their intervals.
@@ -51,18 +53,31 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rule:
-    """The claim is satisfied by values strictly between `low` and `high`."""
+    """The claim is satisfied by values strictly between `low` and `high`.
+
+    With `opposite`, a bound on the other side of `low` or `high` (0 for a difference), the interval need not lie between them
+    but only on the claim's side of `opposite`.
+    """
 
     low: float = -math.inf
     high: float = math.inf
+    opposite: float | None = None
 
     def __str__(self) -> str:
+        if self.opposite is not None:
+            return f"{replace(self, opposite=None)}, interval {'below' if self.opposite > self.high else 'above'} {self.opposite:g}"
         if math.isinf(self.low):
             return f"< {self.high:+g}"
         return f"> {self.low:+g}" if math.isinf(self.high) else f"between {self.low:+g} and {self.high:+g}"
 
     def admits(self, value: float) -> bool:
         return self.low < value < self.high
+
+    def supported_by(self, interval: Interval) -> bool:
+        """Does the whole interval lie where the rule asks it to?"""
+        if self.opposite is None:
+            return self.admits(interval[0]) and self.admits(interval[1])
+        return interval[1] < self.opposite if self.opposite > self.high else interval[0] > self.opposite
 
     def excludes(self, interval: Interval) -> bool:
         """Does every value of the interval fail the rule?"""
@@ -135,7 +150,7 @@ def decide(estimate: Estimate, rule: Rule) -> Verdict:
     """Apply a rule to one estimate, as the module's docstring says."""
     if not math.isfinite(estimate.value) or estimate.interval is None or not np.isfinite(estimate.interval).all():
         return "inconclusive"
-    if rule.admits(estimate.value) and all(rule.admits(end) for end in estimate.interval):
+    if rule.admits(estimate.value) and rule.supported_by(estimate.interval):
         return "holds"
     return "does not hold" if rule.excludes(estimate.interval) else "inconclusive"
 
@@ -217,16 +232,18 @@ def not_run(claim_id: str, reason: str) -> Claim:
 def require_learning(claim: Claim, valid_bits: float | None, unigram_bits: float | None) -> Claim:
     """C3, C5 and C7 are inconclusive unless the validation loss beats the unigram entropy by at least 10 % (both in bits).
 
-    A claim that needs no learning, or has no verdict yet, is returned as it is.
+    The reason then says by how much it fell short, also of a claim that was inconclusive before. A claim that needs no
+    learning, or was not run, is returned as it is.
     """
-    if not STATEMENTS[claim.id].needs_learning or claim.verdict not in ("holds", "does not hold"):
+    if not STATEMENTS[claim.id].needs_learning or claim.verdict == "not run":
         return claim
     if valid_bits is None or unigram_bits is None:
         lacking = "validation loss" if valid_bits is None else "unigram entropy of the corpus"
         return replace(claim, verdict="inconclusive", reason=f"{claim.reason}; the {lacking} is not known")
     if valid_bits <= 0.9 * unigram_bits:
         return claim
-    short = f"validation loss {valid_bits:.2f} bits, needed at most {0.9 * unigram_bits:.2f} (0.9 x unigram entropy)"
+    short = f"validation loss {valid_bits:.2f} bits, needed at most {0.9 * unigram_bits:.2f} (0.9 x unigram entropy): "
+    short += f"it fell short by {valid_bits - 0.9 * unigram_bits:.2f} bits"
     return replace(claim, verdict="inconclusive", reason=f"{claim.reason}; the run learned too little: {short}")
 
 

@@ -29,7 +29,7 @@ from cli import plain, run
 from dump import signature
 from evidence import Evidence, SnapshotCache
 from page import Section, render
-from runs import COMMAND, Missing, Run, find_runs
+from runs import Missing, Run, command, find_runs
 from sections import CLAIMS_OF, SECTIONS, missing_claim, section_of
 
 VERSION = 1  # of report.json
@@ -93,9 +93,9 @@ def _build(
                 report.signatures.append(signature(dump, table, last))
                 report.updates[entry.name] = "none" if last is None else f"{last:,}"
     report.missing += [
-        Missing(f"Experiment {name} has not been run.", f"{COMMAND} --only {name}")
+        Missing(f"Experiment {name} has not been run.", command(name))
         for name in SECTIONS
-        if name not in experiments and not decided
+        if name not in experiments and not any(CLAIMS_OF[key[:2]] == name for key in decided)
     ]
     later = [key for key, name in CLAIMS_OF.items() if name not in SECTIONS]
     if later:

@@ -15,6 +15,13 @@ from typing import Any
 
 SEED = re.compile(r"seed(\d+)$")
 COMMAND = "bash scripts/run_all.sh"
+PROFILE = {"E3": "standard"}  # for experiments that the default profile leaves out
+
+
+def command(experiment: str, profile: str | None = None) -> str:
+    """The command that runs an experiment, or finishes it: with the profile given, else the smallest that has it."""
+    profile = profile or PROFILE.get(experiment)
+    return f"{COMMAND} --only {experiment}" + (f" --profile {profile}" if profile else "")
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Run:
     def again(self) -> str:
         """The command that finishes this run."""
         profile = self.info.get("profile")
-        return f"{COMMAND} --only {self.experiment}" + (f" --profile {profile}" if isinstance(profile, str) else "")
+        return command(self.experiment, profile if isinstance(profile, str) else None)
 
 
 def find_runs(root: Path) -> list[Run]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,8 +17,8 @@ import frequency
 import isotropy
 import learning
 import projection
+import section_repetition
 import training_log
-from captions import caption
 from claims import Claim, merge_signatures, not_run
 from cli import plain
 from curves import spread
@@ -27,7 +26,9 @@ from dump import Dump, signature
 from evidence import Evidence, comparable, plain_table
 from explorer import explorer_data
 from page import Section
-from runs import COMMAND, Run
+from runs import Run, command
+from section_outcome import Outcome
+from section_outcome import embed as _figures
 
 SLIDER_STEPS = 12
 ISOTROPY_SNAPSHOTS = 4  # the costliest measures: a few seconds for each snapshot
@@ -43,17 +44,6 @@ CLAIMS_OF = {"C1": "E1", "C2": "E1", "C3": "E3", "C4": "E1", "C5": "E2", "C6": "
 PICTURE_ONLY = "the map in this report is a picture and decides nothing; no test in the full space is built yet"
 
 
-@dataclass
-class Outcome:
-    """What an experiment adds to the report. `data` goes into report.json below `experiments`; `anchors` gives, by the
-    first two characters of a claim's id, the place in the page where it is shown."""
-
-    section: Section
-    claims: list[Claim] = field(default_factory=list)
-    data: dict[str, Any] = field(default_factory=dict)
-    anchors: dict[str, str] = field(default_factory=dict)
-
-
 def missing_claim(claim_id: str, built: Sequence[str], found: Sequence[str]) -> Claim:
     """The entry of a claim that nothing was measured for: `not run`, with the reason and the command that helps."""
     experiment = CLAIMS_OF[claim_id[:2]]
@@ -63,7 +53,7 @@ def missing_claim(claim_id: str, built: Sequence[str], found: Sequence[str]) -> 
         return not_run(claim_id, f"experiment {experiment} is not built yet")
     if experiment in found:
         return not_run(claim_id, f"no run of experiment {experiment} has a recording from which it can be measured")
-    return not_run(claim_id, f"experiment {experiment} has not been run: {COMMAND} --only {experiment}")
+    return not_run(claim_id, f"experiment {experiment} has not been run: {command(experiment)}")
 
 
 def base(evidence: Evidence) -> Outcome:
@@ -128,15 +118,6 @@ def _training(evidence: Evidence, section: Section, runs: Sequence[Run], out: Pa
     _figures(section, training_log.figures(logs, entropies.pop() if len(entropies) == 1 else None, out), out.parent)
     for run in runs:
         section.text(f"Seed {run.seed}: {evidence.learning(run).reason}")
-
-
-def _figures(section: Section, written: Sequence[Path], below: Path) -> None:
-    """Embed the PNG files; the files' names are given relative to the report."""
-    for path in written:
-        if path.suffix == ".png":
-            words = caption(path.stem)
-            place = path.relative_to(below.parent).with_suffix("")
-            section.figure(path, words.alt, words.text, f"{place.as_posix()}.png, .pdf")
 
 
 def _summary(section: Section, module: Any, results: Sequence[Any]) -> None:
@@ -249,8 +230,8 @@ def _run_data(evidence: Evidence, run: Run) -> dict[str, Any]:
     }
 
 
-SECTIONS: dict[str, Callable[[Evidence], Outcome]] = {"E1": base}
-PLANNED = ("E2", "E3", "E4", "E5")
+SECTIONS: dict[str, Callable[[Evidence], Outcome]] = {"E1": base, "E3": section_repetition.section}
+PLANNED = ("E2", "E4", "E5")
 
 
 def section_of(experiment: str) -> Callable[[Evidence], Outcome] | None:

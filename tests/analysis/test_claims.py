@@ -39,12 +39,22 @@ BELOW = Rule(high=-0.5)
         (-0.8, None, BELOW, "inconclusive"),
         (math.nan, (-0.9, -0.8), BELOW, "inconclusive"),
         (-0.8, (math.nan, -0.8), BELOW, "inconclusive"),
+        (0.02, (0.001, 0.04), Rule(low=0.01, opposite=0.0), "holds"),
+        (0.02, (0.0, 0.04), Rule(low=0.01, opposite=0.0), "inconclusive"),
+        (-0.02, (-0.04, -0.001), Rule(high=-0.01, opposite=0.0), "holds"),
+        (-0.02, (-0.04, 0.001), Rule(high=-0.01, opposite=0.0), "inconclusive"),
+        (-0.001, (-0.01, 0.04), Rule(high=-0.01, opposite=0.0), "does not hold"),
     ],
 )
 def test_a_verdict_needs_the_whole_interval(
     value: float, interval: tuple[float, float] | None, rule: Rule, verdict: str
 ) -> None:
     assert decide(Estimate(value, interval), rule) == verdict
+
+
+def test_a_rule_tells_what_it_asks() -> None:
+    assert str(Rule(low=0.01, opposite=0.0)) == "> +0.01, interval above 0"
+    assert str(Rule(high=-0.005, opposite=0.0)) == "< -0.005, interval below 0"
 
 
 def test_three_seeds_give_students_interval() -> None:
@@ -119,6 +129,7 @@ def test_claims_that_need_learning_are_inconclusive_without_it() -> None:
     refused = require_learning(needs, 9.01, 10.0)
     assert refused.verdict == "inconclusive"
     assert "9.00" in refused.reason
+    assert "fell short by 0.01 bits" in refused.reason
     assert require_learning(needs, None, 10.0).verdict == "inconclusive"
     assert require_learning(other, 12.0, 10.0) == other
     assert require_learning(not_run("C7.2", "no run"), 12.0, 10.0).verdict == "not run"

@@ -214,6 +214,17 @@ def test_no_runs_still_gives_a_report_that_says_so(tmp_path):
     assert "plotly" not in page
 
 
+def test_an_experiment_without_runs_is_listed_with_a_command_that_runs_it(tmp_path, quick):
+    make_run(tmp_path / "runs", 1)
+    content, _ = make_report(tmp_path)
+    commands = {entry["what"]: entry["command"] for entry in content["missing"]}
+    command = "bash scripts/run_all.sh --only E3 --profile standard"  # the default profile has no size for E3
+    assert commands["Experiment E3 has not been run."] == command
+    assert "Experiment E1 has not been run." not in commands
+    reasons = {claim["id"]: claim["reason"] for claim in content["claims"]}
+    assert reasons["C3.1"] == reasons["C3.2"] == f"experiment E3 has not been run: {command}"
+
+
 def test_a_broken_dump_is_listed_and_the_others_are_reported(tmp_path, quick):
     make_run(tmp_path / "runs", 1)
     make_run(tmp_path / "runs", 2)
@@ -283,12 +294,12 @@ def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):
     make_run(tmp_path / "runs", 2)
     about = json.loads((folder / "seed2" / "run.json").read_text())
     (folder / "seed2" / "run.json").write_text(json.dumps({**about, "arm": "../<b>odd", "hardware": "<i>"}))
-    (tmp_path / "runs" / "E3" / "x" / "seed1").mkdir(parents=True)
-    (tmp_path / "runs" / "E3" / "x" / "seed1" / "run.json").write_text("[1]", encoding="utf-8")
+    (tmp_path / "runs" / "E5" / "x" / "seed1").mkdir(parents=True)
+    (tmp_path / "runs" / "E5" / "x" / "seed1" / "run.json").write_text("[1]", encoding="utf-8")
     content, page = make_report(tmp_path)
     assert "E1/base/seed1: no run.json" in listed(content)
     assert "run.json cannot be read" in listed(content)
-    assert "E3: this version reports E1" in listed(content)
+    assert "E5: this version reports E1" in listed(content)
     assert "<b>odd" not in page
     assert "&lt;b&gt;odd" in page
 
