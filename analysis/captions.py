@@ -90,8 +90,8 @@ CAPTIONS: dict[str, Caption] = {
     ),
     "repetition_similarity": Caption(
         "Line plots over updates of Spearman's correlation of cosines with human similarity scores, one colour an arm.",
-        "Word similarity of the embedding table over snapshots, as it is and less the common vector. About 0.1 of either side is within "
-        "the interval over pairs for a list of this length.",
+        "Word similarity of the embedding table over snapshots, as it is and less the common vector, over the pairs whose words are one "
+        "token each. The intervals over pairs stand in the table below: few pairs make them wide, and small differences say nothing.",
     ),
 }
 

@@ -79,8 +79,8 @@ def estimate_value(result: RepetitionResult) -> Value:
     gain = 1 - base.valid_loss / entropies[0]
     if gain < MARGIN:
         return _none(
-            f"the all-distinct arm did not learn enough: its validation loss of {base.valid_loss:.2f} bits is {gain:.1%} below the "
-            f"unigram entropy, {MARGIN:.0%} are needed"
+            f"the all-distinct arm did not learn enough: its validation loss of {base.valid_loss:.2f} bits is {abs(gain):.1%} "
+            f"{'below' if gain > 0 else 'above'} the unigram entropy, it must be {MARGIN:.0%} below"
         )
     seeds = sorted(set.intersection(*(set(found.seeds) for _, found in pairs)))
     if not seeds:
@@ -152,8 +152,8 @@ def _words(r_star: Estimate, seeds: int) -> str:
         text += f" [{low:.2f}, {high:.2f}] over {r_star.over}"
         if low <= SMALLEST * 1.01 or high >= LARGEST * 0.99:
             text += " (the interval reaches the end of the range that was searched: the arms hardly bound it)"
-        side = "holds" if low <= MUENNIGHOFF <= high else "does not hold"
-        text += f"; Muennighoff et al. 2023 found {MUENNIGHOFF}, which the interval {side.replace('holds', 'contains').replace('does not hold', 'does not contain')}"
+        side = "contains" if low <= MUENNIGHOFF <= high else "does not contain"
+        text += f"; Muennighoff et al. 2023 found {MUENNIGHOFF}, which the interval {side}"
     counted = "one seed" if seeds == 1 else f"{seeds} seeds"
     return f"Effective value of a repeated token: {text}; {counted}. {CAVEAT}. The interval leaves out the curve's own noise."
 
