@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,11 @@ def stock(corpus: Path, run: Path, last: int) -> list[object]:
 
 
 def test_stock_fairseq_cannot_resume_and_ours_can(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
-    assert launcher.run("train", stock(corpus, tmp_path / "run", 2)).status == 0
+    first = launcher.run("train", stock(corpus, tmp_path / "run", 2))
+    assert first.status in (0, -signal.SIGABRT), first.said[
+        -3000:
+    ]  # its loading thread may abort its end, see compat.py
+    assert (tmp_path / "run/checkpoints/checkpoint_last.pt").is_file()
     refused = launcher.run("train", stock(corpus, tmp_path / "run", 4))
     assert refused.status != 0
     assert "argparse.Namespace" in refused.said
