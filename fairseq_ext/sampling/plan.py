@@ -123,6 +123,9 @@ class Plan:
         sequence = np.random.default_rng([design.seed, 3]).permutation(len(contents))
         self._updates = [contents[c] for c in sequence for _ in range(k if c < groups else 1)]
         self._ends = np.cumsum([sum(map(len, content)) for content in self._updates])
+        shares = np.arange(1, self.epochs + 1) / self.epochs * self._ends[-1]
+        self._edges = np.unique(np.concatenate([[0], np.searchsorted(self._ends, shares) + 1]))  # updates, by draws
+        self.epochs = len(self._edges) - 1
 
     def _contents(self, ranks: NDArray[np.int64], updates: int, key: int) -> Iterator[list[NDArray[np.int64]]]:
         """Cut examples into updates: for each, the ranks in the pool of each of its batches."""
@@ -136,8 +139,7 @@ class Plan:
             yield batches[update * design.batches : (update + 1) * design.batches]
 
     def _consecutive(self, part: int) -> EpochPlan:
-        edges = np.rint(np.linspace(0, self.design.updates, self.epochs + 1)).astype(int)
-        first_update, end_update = int(edges[part]), int(edges[part + 1])
+        first_update, end_update = int(self._edges[part]), int(self._edges[part + 1])
         batches = [batch for update in self._updates[first_update:end_update] for batch in update]
         first = int(self._ends[first_update - 1]) if first_update else 0
         ends = np.cumsum([len(batch) for batch in batches])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,20 @@ pytestmark = pytest.mark.train
 
 
 def stock(corpus: Path, run: Path, last: int) -> list[object]:
-    """Arguments for stock fairseq with its own task and optimiser, and a user dir that gives numpy its old name and nothing else."""
+    """Arguments for stock fairseq with its own task and optimiser, and a user dir that gives numpy its old name and nothing else.
+
+    No loading thread (``--data-buffer-size 0``): stock fairseq's may abort the process at its end, see compat.py.
+    """
     plain = run.parent / "plain"
     plain.mkdir(exist_ok=True)
     (plain / "__init__.py").write_text("import types\nimport numpy\nnumpy.compat = types.SimpleNamespace(long=int)\n")
     ours = {"embedding_masked_lm": "masked_lm", "fused_adam": "adam", USER_DIR: plain}
-    return [ours.get(argument, argument) for argument in arguments(corpus, run, last=last, record=False)]
+    given = arguments(corpus, run, "--data-buffer-size", 0, last=last, record=False)
+    return [ours.get(argument, argument) for argument in given]
 
 
 def test_stock_fairseq_cannot_resume_and_ours_can(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
-    first = launcher.run("train", stock(corpus, tmp_path / "run", 2))
-    assert first.status in (0, -signal.SIGABRT), first.said[
-        -3000:
-    ]  # its loading thread may abort its end, see compat.py
-    assert (tmp_path / "run/checkpoints/checkpoint_last.pt").is_file()
+    assert launcher.run("train", stock(corpus, tmp_path / "run", 2)).status == 0
     refused = launcher.run("train", stock(corpus, tmp_path / "run", 4))
     assert refused.status != 0
     assert "argparse.Namespace" in refused.said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import signal
@@ -15,6 +14,7 @@ from running import (
     SIGNALS,
     TABLE,
     Launcher,
+    Process,
     Run,
     arguments,
     assert_same_dump,
@@ -148,13 +148,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, left: int) -> None:
-    """Leave ``left`` bytes free. A training that writes at the same time may take some of them first; then the disk is full as well."""
+    """Leave ``left`` bytes free."""
     free = os.statvfs(disk)
-    try:
-        (disk / "ballast").write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - left)))
-    except OSError as error:
-        if left or error.errno != errno.ENOSPC:
-            raise
+    (disk / "ballast").write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - left)))
+
+
+def fill_during(process: Process, disk: Path) -> None:
+    """Fill the disk while a training stands still, so that it does not write between the look and the filling."""
+    process.send(signal.SIGSTOP)
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        os.sched_yield()
+    fill(disk, 0)
+    process.send(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("update", [3, 14])
@@ -165,7 +170,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(
     elsewhere = ["--record-dir", small_disk / "dump.zarr"]
     process = launcher.start("train", arguments(corpus, tmp_path, *elsewhere))
     assert process.until_update(update)
-    fill(small_disk, 0)
+    fill_during(process, small_disk)
     done = process.finish()
     assert "the disk is full" in done.error
     assert_whole(small_disk / "dump.zarr")
@@ -191,7 +196,7 @@ def test_checkpoints_on_a_full_disk(launcher: Launcher, corpus: Path, recorded: 
     """Everything on the disk that fills up."""
     process = launcher.start("train", arguments(corpus, small_disk))
     assert process.until_update(14)
-    fill(small_disk, 0)
+    fill_during(process, small_disk)
     done = process.finish()
     assert done.status == 1
     assert_whole(small_disk / "dump.zarr")
