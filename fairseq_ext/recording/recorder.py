@@ -9,6 +9,7 @@ checkpoint ever exists whose updates are not all in the dump.
 from __future__ import annotations
 
 import atexit
+import collections
 import functools
 import hashlib
 import json
@@ -88,6 +89,14 @@ class _Table:
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
+        self.free: collections.deque[Tensor] = collections.deque()  # copies that the writer has written
+
+    def copy(self) -> Tensor:
+        """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""
+        try:
+            return self.free.popleft().copy_(self.weight)
+        except IndexError:
+            return self.weight.clone()
 
     @property
     def weight(self) -> Tensor:
@@ -467,7 +476,7 @@ class Recorder:
                     self._write_values, table, "traces", update, weight.index_select(0, table.traced_on_device)
                 )
             if "snapshots" in table.names and (begins or update in self.streams.snapshots):
-                self._submit(self._write_values, table, "snapshots", update, weight.clone())
+                self._submit(self._write_snapshot, table, update, table.copy())
         if self._counts and (begins or update in self.streams.exposure):
             for name, kinds in (("tokens", TOKENS), ("examples", ("drawn",))):
                 stream, values = self._open_exposure[name], self.exposure.values(kinds)
@@ -495,6 +504,11 @@ class Recorder:
     def _write_values(table: _Table, name: str, update: int, values: Tensor) -> None:
         stream = table.open[name]
         stream.append(update, {"values": values.float().cpu().numpy()})
+
+    @staticmethod
+    def _write_snapshot(table: _Table, update: int, values: Tensor) -> None:
+        Recorder._write_values(table, "snapshots", update, values)
+        table.free.append(values)
 
     # -- ending --------------------------------------------------------------------------------------------------------------
 

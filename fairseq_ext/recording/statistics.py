@@ -1,7 +1,7 @@
 """Statistics of an embedding table, on its own device, in O(V d).
 
-The definitions stand in ``docs/dump-format.md``. Everything is computed in blocks of rows that stay in the cache, sums over rows
-are taken in float64, and nothing is moved to the host.
+The definitions stand in ``docs/dump-format.md``. On the CPU everything is computed in blocks of rows that stay in the cache. Sums over rows
+are taken in float32 over at most 512 rows of one group, and in float64 over those; nothing is moved to the host.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
+from torch.nn import functional
 
 from .rows import Rows
 
 BLOCK = 2048
+BAG = 512
 CHEAP = (
     "mean_cosine",
     "mean_cosine_group",
@@ -66,6 +68,32 @@ def _at_least_one(number: Tensor) -> Tensor:
 
 
 @dataclass
+class _Block:
+    """A block of the table's rows, those of a group sorted by it and cut into bags of at most ``BAG`` rows of one group."""
+
+    rows: slice
+    order: Tensor  # int64 [n], row numbers within the block
+    offsets: Tensor  # int64 [b], where each bag begins in `order`
+    group: Tensor  # int64 [b], of each bag
+
+
+def _blocks(group: np.ndarray, size: int, device: torch.device | str) -> list[_Block]:
+    blocks = []
+    for start in range(0, len(group), size):
+        own = group[start : start + size]
+        order = np.argsort(own, kind="stable")
+        order = order[own[order] >= 0]
+        first = np.flatnonzero(np.diff(own[order], prepend=-1))
+        ends = np.append(first[1:], len(order))
+        offsets = np.concatenate([np.arange(b, e, BAG) for b, e in zip(first, ends, strict=True)] or [first]).astype(
+            int
+        )
+        tensors = (torch.from_numpy(a.astype(np.int64)).to(device) for a in (order, offsets, own[order][offsets]))
+        blocks.append(_Block(slice(start, min(start + size, len(group))), *tensors))
+    return blocks
+
+
+@dataclass
 class _Pairs:
     """What a correlation with the token count needs of the counts, computed once."""
 
@@ -85,6 +113,10 @@ class TableStatistics:
     def __init__(self, rows: Rows, device: torch.device | str = "cpu") -> None:
         self.groups = len(rows.groups)
         self.counted_groups = torch.tensor([g.counted for g in rows.groups], device=device)
+        self.size = BLOCK if torch.device(device).type == "cpu" else max(1, len(rows))
+        self.blocks = _blocks(rows.group, self.size, device)
+        self.bag_groups = torch.cat([block.group for block in self.blocks])
+        self._double: Tensor | None = None
         group = torch.from_numpy(rows.group.astype(np.int64)).to(device)
         self.member = torch.nonzero(group >= 0).squeeze(1)
         self.group = group
@@ -140,17 +172,23 @@ class TableStatistics:
         }
         return result | self._correlations(weight, norms, total, n) if correlations else result
 
+    def _by_bags(self, parts: list[Tensor]) -> Tensor:
+        """Add up the bags' sums, float32 [b, d] of each block: float64 [G, d]."""
+        sums = torch.cat(parts)
+        total = torch.zeros(self.groups, sums.shape[1], dtype=torch.float64, device=sums.device)
+        return total.index_add_(0, self.bag_groups, sums.double())
+
     def _sums(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Row norms float32 [V], and the sums over each group of unit rows and of rows, float64 [G, d]."""
-        size, dim = weight.shape
-        norms = torch.empty(size, dtype=torch.float32, device=weight.device)
-        sums = torch.zeros(2 * self.groups, dim, dtype=torch.float64, device=weight.device)
-        for start in range(0, size, BLOCK):
-            block = weight[start : start + BLOCK].float()
-            norm = torch.linalg.vector_norm(block, dim=1, out=norms[start : start + BLOCK])
-            one_hot = self.one_hot[:, start : start + BLOCK]
-            sums += torch.cat([one_hot * torch.where(norm > 0, 1.0 / norm, 0.0), one_hot]) @ block
-        return norms, sums[: self.groups], sums[self.groups :]
+        norms = torch.empty(len(weight), dtype=torch.float32, device=weight.device)
+        unit, raw = [], []
+        for b in self.blocks:
+            block = weight[b.rows].float()
+            norm = torch.linalg.vector_norm(block, dim=1, out=norms[b.rows])
+            scale = torch.where(norm > 0, 1.0 / norm, 0.0)[b.order]
+            unit.append(functional.embedding_bag(b.order, block, b.offsets, mode="sum", per_sample_weights=scale))
+            raw.append(functional.embedding_bag(b.order, block, b.offsets, mode="sum"))
+        return norms, self._by_bags(unit), self._by_bags(raw)
 
     def _correlations(self, weight: Tensor, norms: Tensor, total: Tensor, n: Tensor) -> dict[str, Tensor]:
         """Pearson and Spearman of the counted rows' mean cosine against their token counts.
@@ -158,9 +196,13 @@ class TableStatistics:
         In float64 throughout: late in training the cosines lie so close together that float32 would change their ranks.
         """
         row_mean = torch.empty(len(weight), dtype=torch.float64, device=weight.device)
-        for start in range(0, len(weight), BLOCK):
-            block = weight[start : start + BLOCK].double()
-            row_mean[start : start + BLOCK] = block @ total / torch.linalg.vector_norm(block, dim=1)
+        if self._double is None:
+            self._double = torch.empty(
+                min(self.size, len(weight)), weight.shape[1], dtype=torch.float64, device=weight.device
+            )
+        for b in self.blocks:
+            block = self._double[: b.rows.stop - b.rows.start].copy_(weight[b.rows])
+            torch.div(block @ total, torch.linalg.vector_norm(block, dim=1), out=row_mean[b.rows])
         row_mean = (row_mean - 1) / (n - 1)
         result: dict[str, Tensor] = {}
         for name, pairs in self.pairs.items():
@@ -194,37 +236,40 @@ class TableStatistics:
         Returns:
             float64 tensors, 0-d or [G]; what cannot be computed is missing.
         """
-        result: dict[str, Tensor] = {}
         size, dim = weight.shape
-        scratch = torch.empty(min(BLOCK, size), dim, dtype=torch.float32, device=weight.device)
+        scratch = torch.empty(min(self.size, size), dim, dtype=torch.float32, device=weight.device)
+        valid = torch.empty(size, dtype=torch.bool, device=weight.device)
+        drift, length = (torch.empty(size, dtype=torch.float32, device=weight.device) for _ in range(2))
+        sums = []
 
-        def moved(since: Tensor, start: int) -> Tensor:
-            block = weight[start : start + BLOCK]
-            return torch.sub(block, since[start : start + BLOCK], out=scratch[: len(block)])
+        def moved(since: Tensor, rows: slice) -> Tensor:
+            return torch.sub(weight[rows], since[rows], out=scratch[: rows.stop - rows.start])
 
-        valid = torch.linalg.vector_norm(weight, dim=1) > 0
+        for b in self.blocks:
+            valid[b.rows] = torch.linalg.vector_norm(weight[b.rows], dim=1) > 0
+            if initial is not None:
+                torch.linalg.vector_norm(moved(initial, b.rows), dim=1, out=drift[b.rows])
+            if previous is not None:
+                change = moved(previous, b.rows)
+                torch.linalg.vector_norm(change, dim=1, out=length[b.rows])
+                present = valid[b.rows][b.order].float()
+                sums.append(
+                    functional.embedding_bag(b.order, change, b.offsets, mode="sum", per_sample_weights=present)
+                )
+        result: dict[str, Tensor] = {}
         if initial is not None:
-            distance = torch.empty(size, dtype=torch.float32, device=weight.device)
-            for start in range(0, size, BLOCK):
-                torch.linalg.vector_norm(moved(initial, start), dim=1, out=distance[start : start + BLOCK])
-            result["drift"], result["drift_group"] = self._by_group(distance.double(), valid)
+            result["drift"], result["drift_group"] = self._by_group(drift.double(), valid)
         if previous is None:
             return result
-        length = torch.empty(size, dtype=torch.float32, device=weight.device)
-        sums = torch.zeros(self.groups, dim, dtype=torch.float64, device=weight.device)
-        present = self.one_hot * valid
-        for start in range(0, size, BLOCK):
-            change = moved(previous, start)
-            torch.linalg.vector_norm(change, dim=1, out=length[start : start + BLOCK])
-            sums += present[:, start : start + BLOCK] @ change
-        directions = torch.cat([sums, sums[self.counted_groups].sum(0, keepdim=True)])
+        by_group = self._by_bags(sums)
+        directions = torch.cat([by_group, by_group[self.counted_groups].sum(0, keepdim=True)])
         directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp_min(
             torch.finfo(torch.float64).tiny
         )
-        directions = directions.T.float().contiguous()
+        directions = directions.float()
         dots = torch.empty(size, self.groups + 1, dtype=torch.float32, device=weight.device)
-        for start in range(0, size, BLOCK):
-            torch.mm(moved(previous, start), directions, out=dots[start : start + BLOCK])
+        for b in self.blocks:
+            dots[b.rows] = functional.linear(moved(previous, b.rows), directions)
         along = dots.gather(1, self.group.clamp_min(0)[:, None])[:, 0].double() ** 2
         mean_square, mean_square_group = self._by_group(length.double() ** 2, valid)
         result["update_norm"] = mean_square.sqrt()
