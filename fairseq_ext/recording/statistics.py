@@ -18,6 +18,7 @@ from .rows import Rows
 
 BLOCK = 2048
 BAG = 512
+TINY = torch.finfo(torch.float32).tiny
 CHEAP = (
     "mean_cosine",
     "mean_cosine_group",
@@ -185,7 +186,7 @@ class TableStatistics:
         for b in self.blocks:
             block = weight[b.rows].float()
             norm = torch.linalg.vector_norm(block, dim=1, out=norms[b.rows])
-            scale = torch.where(norm > 0, 1.0 / norm, 0.0)[b.order]
+            scale = norm.clamp_min(TINY).reciprocal()[b.order]  # a row of zeros stays one
             unit.append(functional.embedding_bag(b.order, block, b.offsets, mode="sum", per_sample_weights=scale))
             raw.append(functional.embedding_bag(b.order, block, b.offsets, mode="sum"))
         return norms, self._by_bags(unit), self._by_bags(raw)
@@ -231,7 +232,7 @@ class TableStatistics:
         Args:
             weight: float [V, d], after the step.
             initial: float [V, d], at update 0, or ``None`` if unknown.
-            previous: float [V, d], before the step, or ``None`` at update 0.
+            previous: float [V, d], before the step, or ``None`` at update 0; holds the difference afterwards.
 
         Returns:
             float64 tensors, 0-d or [G]; what cannot be computed is missing.
@@ -241,16 +242,14 @@ class TableStatistics:
         valid = torch.empty(size, dtype=torch.bool, device=weight.device)
         drift, length = (torch.empty(size, dtype=torch.float32, device=weight.device) for _ in range(2))
         sums = []
-
-        def moved(since: Tensor, rows: slice) -> Tensor:
-            return torch.sub(weight[rows], since[rows], out=scratch[: rows.stop - rows.start])
-
         for b in self.blocks:
-            valid[b.rows] = torch.linalg.vector_norm(weight[b.rows], dim=1) > 0
+            block = weight[b.rows]
+            torch.gt(torch.linalg.vector_norm(block, dim=1), 0, out=valid[b.rows])
             if initial is not None:
-                torch.linalg.vector_norm(moved(initial, b.rows), dim=1, out=drift[b.rows])
+                moved = torch.sub(block, initial[b.rows], out=scratch[: len(block)])
+                torch.linalg.vector_norm(moved, dim=1, out=drift[b.rows])
             if previous is not None:
-                change = moved(previous, b.rows)
+                change = torch.sub(block, previous[b.rows], out=previous[b.rows])
                 torch.linalg.vector_norm(change, dim=1, out=length[b.rows])
                 present = valid[b.rows][b.order].float()
                 sums.append(
@@ -269,7 +268,7 @@ class TableStatistics:
         directions = directions.float()
         dots = torch.empty(size, self.groups + 1, dtype=torch.float32, device=weight.device)
         for b in self.blocks:
-            dots[b.rows] = functional.linear(moved(previous, b.rows), directions)
+            dots[b.rows] = functional.linear(previous[b.rows], directions)
         along = dots.gather(1, self.group.clamp_min(0)[:, None])[:, 0].double() ** 2
         mean_square, mean_square_group = self._by_group(length.double() ** 2, valid)
         result["update_norm"] = mean_square.sqrt()

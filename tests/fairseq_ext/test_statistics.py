@@ -83,7 +83,7 @@ def test_movement_equals_brute_force(made: tuple[np.ndarray, Rows], size: float,
     still = rng.random(len(weight)) < 0.1
     previous[still] = weight[still]
     initial = (previous + rng.normal(size=weight.shape)).astype(np.float32)
-    before = None if first else torch.from_numpy(previous)
+    before = None if first else torch.from_numpy(previous.copy())
     found = TableStatistics(rows).movement(torch.from_numpy(weight), torch.from_numpy(initial), before)
     wanted = movement(weight, initial, None if first else previous, rows.counted, rows.group, len(rows.groups))
     assert_close(found, wanted, MOVEMENT[:2] if first else MOVEMENT)
@@ -95,6 +95,11 @@ def test_a_table_larger_than_a_block_equals_brute_force(monkeypatch: pytest.Monk
     found = TableStatistics(rows).cheap(torch.from_numpy(weight))
     wanted = table_statistics(weight, rows.count, rows.counted, rows.group, len(rows.groups))
     assert_close(found, wanted, CHEAP)
+    initial = make(700, 3, 0, 4, 16, 6, 0.0)[0]
+    previous = (weight + 0.1 * initial[::-1]).astype(np.float32)
+    wanted = movement(weight, initial, previous, rows.counted, rows.group, len(rows.groups))
+    found = TableStatistics(rows).movement(*map(torch.from_numpy, (weight, initial, previous.copy())))
+    assert_close(found, wanted, MOVEMENT)
 
 
 def test_cosines_near_one_keep_their_precision() -> None:
@@ -120,7 +125,7 @@ def test_rows_left_out_have_no_influence() -> None:
         a, b = (values[name][:-1] if values[name].dim() else values[name] for values in (before, after))
         assert torch.equal(a, b) or torch.allclose(a, b, rtol=1e-12, atol=0, equal_nan=True), name
     start = torch.from_numpy(weight + 0.5)
-    moved = [table.movement(torch.from_numpy(w), start, start) for w in (weight, changed)]
+    moved = [table.movement(torch.from_numpy(w), start, start.clone()) for w in (weight, changed)]
     for name in MOVEMENT:
         a, b = (values[name][:-1] if values[name].dim() else values[name] for values in moved)
         assert torch.allclose(a, b, rtol=1e-12, atol=0, equal_nan=True), name
