@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 
 TOLERANCE = 0.01  # arms are matched in tokens this closely
+CANDIDATES = 256  # examples of which pairs are tried to fill a pool
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,10 @@ def choose_pool(request: Request, order: NDArray[np.int32], sizes: NDArray[np.in
             f"{updates:,} updates of {tokens / updates:,.0f} tokens need a pool of {pool_tokens:,.0f} tokens; the training split has {whole:,} in "
             f"{len(order):,} usable examples; give fewer updates or tokens, or a larger --sample-repeat"
         )
+    if request.kind != "all":
+        order = _fitted(order, lengths, small)
+        lengths = sizes[order].astype(np.int64)
+        reached = np.cumsum(lengths)
     repeated = _nearest(reached, small)
     size = repeated
     if p:  # what the set misses of its tokens is shared between the run's tokens and the fraction
@@ -181,6 +186,30 @@ def _nearest(reached: NDArray[np.int64], tokens: float) -> int:
     if after and tokens - reached[after - 1] <= reached[after] - tokens:
         return after
     return after + 1
+
+
+def _fitted(order: NDArray[np.int32], lengths: NDArray[np.int64], tokens: float) -> NDArray[np.int32]:
+    """An order of which a beginning holds ``tokens`` within half the tolerance, so that any two arms are matched; ``order`` itself where it does.
+
+    A set of few examples can miss its tokens by one example's length. Then the fewest of its last examples make room for the first one or two
+    later ones that fit, looked for among as many tokens as the set holds. So a pool remains a subset of every pool at least twice as large.
+    """
+    reached, margin = np.cumsum(lengths), TOLERANCE / 2 * tokens
+    end = _nearest(reached, tokens)
+    if abs(int(reached[end - 1]) - tokens) <= margin:
+        return order
+    last = int(np.searchsorted(reached, 2 * tokens))
+    for kept in range(int(np.searchsorted(reached, tokens)), 0, -1):
+        gap, later = tokens - int(reached[kept - 1]), lengths[kept:last]
+        chosen = np.flatnonzero(np.abs(later - gap) <= margin)[:1]
+        if not len(chosen):
+            few = later[:CANDIDATES]
+            pairs = np.argwhere(np.triu(np.abs(few[:, None] + few - gap) <= margin, 1))
+            chosen = pairs[np.argmin(pairs[:, 1])] if len(pairs) else chosen
+        if len(chosen):
+            later = order[kept:]
+            return np.concatenate([order[:kept], later[chosen], np.delete(later, chosen)])
+    return order
 
 
 def _check(design: Design, tokens: float, small: float, p: float) -> None:

@@ -1,9 +1,10 @@
-"""Runs the stages one after the other: skips, resumes, logs, passes signals on, keeps run.json."""
+"""Runs the stages in order, small trainings side by side: skips, resumes, logs, passes signals on, keeps run.json."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 
 from . import hardware
 from .progress import Echo, Tail, Training, duration
-from .stages import ROOT, Run, Stage, read_json, shown, write_json
+from .stages import ROOT, Run, Stage, read_json, room, shown, time_left, write_json
 
 POLL = 0.2  # seconds between looks at the child
 GRACE = 120.0  # seconds that a child may take to write down its work after a signal
@@ -52,54 +53,84 @@ def check(stages: Sequence[Stage]) -> None:
 def execute(stages: Sequence[Stage], out: TextIO) -> None:
     """Run what is not finished yet. Raises StageError or Interrupted."""
     check(stages)
-    left = sum(stage.seconds for stage in stages if not stage.is_finished())
     unknown = any(stage.run and not stage.seconds and not stage.is_finished() for stage in stages)
-    estimate = f"about {duration(left)}" + (" and what was never measured" if unknown else "")
+    estimate = f"about {duration(time_left(stages))}" + (" and what was never measured" if unknown else "")
     print(f"{len(stages)} stages, {estimate} after set-up", file=out, flush=True)
-    for number, stage in enumerate(stages, 1):
-        head = f"[{number}/{len(stages)}] {stage.name}"
-        if stage.is_finished():
-            print(f"{head}: finished before", file=out, flush=True)
-            continue
+    for threads, group in itertools.groupby(enumerate(stages, 1), key=lambda entry: entry[1].threads):
+        if threads:
+            _group(list(group), room(threads), len(stages), out)
+        else:
+            for entry in group:
+                _group([entry], 1, len(stages), out)
+
+
+def _group(entries: list[tuple[int, Stage]], at_once: int, of: int, out: TextIO) -> None:
+    """Run stages that may run beside one another, so many at once. After a failure none is begun, and those that run may end."""
+    running: list[_Child] = []
+    failures: list[str] = []
+    passed, until = 0, None
+    with caught() as received:
+        try:
+            while running or (entries and not failures and not received):
+                while entries and len(running) < at_once and not failures and not received:
+                    number, stage = entries.pop(0)
+                    head = f"[{number}/{of}] {stage.name}"
+                    if stage.is_finished():
+                        print(f"{head}: finished before", file=out, flush=True)
+                        continue
+                    running.append(_Child(stage, head, out, alone=at_once == 1))
+                if running:
+                    running[0].wait(POLL)
+                for child in [child for child in running if child.look()]:
+                    running.remove(child)
+                    try:
+                        child.finish(bool(received))
+                    except StageError as error:
+                        failures.append(str(error))
+                        if running:
+                            print(f"{child.head}: failed; waiting for {len(running)} more", file=out, flush=True)
+                if len(received) > passed:
+                    passed = len(received)
+                    for child in running:
+                        child.signal(received[0] if passed == 1 else signal.SIGKILL)
+                    until = until or time.monotonic() + GRACE
+                if until is not None and time.monotonic() > until:
+                    for child in running:
+                        child.signal(signal.SIGKILL)
+        finally:
+            for child in running:
+                child.kill()
+    if received:
+        raise Interrupted(received[0])
+    if failures:
+        raise StageError("\n".join(failures))
+
+
+class _Child:
+    """A stage's command while it runs: in a process group of its own, its output in the log.
+
+    Args:
+        stage: what to run.
+        head: the number and name shown.
+        out: where lines are shown.
+        alone: whether nothing runs beside it, so that one line may move.
+    """
+
+    def __init__(self, stage: Stage, head: str, out: TextIO, alone: bool) -> None:
+        self.stage, self.head, self._out = stage, head, out
         resumes = stage.run is not None and (stage.run.folder / "run.json").exists()
         about = f"about {duration(stage.seconds)}" if stage.seconds else "no estimate" if stage.run else ""
         print(": ".join(filter(None, (head, "resumes" if resumes else "", about))), file=out, flush=True)
-        started = time.monotonic()
-        _one(stage, out)
-        print(f"[{number}/{len(stages)}] done in {duration(time.monotonic() - started)}", file=out, flush=True)
-
-
-def _one(stage: Stage, out: TextIO) -> None:
-    started = time.monotonic()
-    before = _begin(stage) if stage.run else 0.0
-    show = Training(stage.run.updates, out) if stage.run else Echo(out)
-    try:
-        code = _child(stage, show)
-    finally:
-        seconds = before + time.monotonic() - started
-        if stage.run:
-            _note(stage.run, seconds=round(seconds, 2))
-    if code != 0:
-        raise StageError(_failure(stage, code))
-    missing = [shown(path) for path in stage.outputs if not path.exists()]
-    if missing:
-        raise StageError(
-            f"{stage.name} ended without an error but made no {', '.join(missing)}; log: {shown(stage.log)}"
-        )
-    if stage.run:
-        _note(stage.run, finished=True)
-    stage.mark(round(seconds, 2))
-
-
-def _child(stage: Stage, show: Echo | Training) -> int:
-    """Run the command in a process group of its own, its output in the log. Returns its exit status; raises Interrupted."""
-    stage.log.parent.mkdir(parents=True, exist_ok=True)
-    with stage.log.open("a", encoding="utf-8") as log:
-        log.write(f"$ {stage.line()}\n")
-        log.flush()
-        tail = Tail(stage.log)
-        with caught() as received:
-            child = subprocess.Popen(
+        self._started = time.monotonic()
+        self._before = _begin(stage) if stage.run else 0.0
+        name = "" if alone or not stage.run else f"{stage.run.arm}, seed {stage.run.seed}: "
+        self._show = Training(stage.run.updates, out, name) if stage.run else Echo(out)
+        stage.log.parent.mkdir(parents=True, exist_ok=True)
+        with stage.log.open("a", encoding="utf-8") as log:
+            log.write(f"$ {stage.line()}\n")
+            log.flush()
+            self._tail = Tail(stage.log)
+            self._process = subprocess.Popen(
                 stage.command,
                 cwd=ROOT,
                 env=environment(stage),
@@ -109,34 +140,55 @@ def _child(stage: Stage, show: Echo | Training) -> int:
                 start_new_session=True,
                 close_fds=False,  # the lock's descriptor stays open in the child: it holds while the child lives
             )
-            try:
-                code = _wait(child, tail, show, received)
-            finally:
-                if child.poll() is None:
-                    _signal(child, signal.SIGKILL)
-                    child.wait()
-                show.show(tail.lines(last=True))
-                show.close()
-                tail.close()
-        if received:
-            raise Interrupted(received[0])
-        return code
 
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, so long at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
-def _wait(child: subprocess.Popen, tail: Tail, show: Echo | Training, received: list[int]) -> int:
-    """Wait for the child. The first signal is passed on, and the child may end its work; the second one kills it."""
-    passed, until = 0, None
-    while True:
-        try:
-            return child.wait(POLL)
-        except subprocess.TimeoutExpired:
-            show.show(tail.lines())
-        if len(received) > passed:
-            passed = len(received)
-            _signal(child, received[0] if passed == 1 else signal.SIGKILL)
-            until = until or time.monotonic() + GRACE
-        if until is not None and time.monotonic() > until:
-            _signal(child, signal.SIGKILL)
+    def look(self) -> bool:
+        """Show what is new; returns whether it has ended."""
+        ended = self._process.poll() is not None
+        self._show.show(self._tail.lines(last=ended))
+        return ended
+
+    def signal(self, number: int) -> None:
+        _signal(self._process, number)
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+        self._close()
+
+    def _close(self) -> float:
+        """Close what was open; returns the seconds it took, those of earlier sessions included."""
+        self._show.close()
+        self._tail.close()
+        seconds = self._before + time.monotonic() - self._started
+        if self.stage.run:
+            _note(self.stage.run, seconds=round(seconds, 3))
+        return seconds
+
+    def finish(self, interrupted: bool) -> None:
+        """Note how it ended. Raises StageError where it failed by itself."""
+        seconds, stage, code = self._close(), self.stage, self._process.returncode
+        if interrupted:
+            return
+        if code != 0:
+            raise StageError(_failure(stage, code))
+        missing = [shown(path) for path in stage.outputs if not path.exists()]
+        if missing:
+            raise StageError(
+                f"{stage.name} ended without an error but made no {', '.join(missing)}; log: {shown(stage.log)}"
+            )
+        if stage.run:
+            _note(stage.run, finished=True)
+        stage.mark(round(seconds, 3))
+        print(
+            f"{self.head.split()[0]} done in {duration(time.monotonic() - self._started)}", file=self._out, flush=True
+        )
 
 
 def _signal(child: subprocess.Popen, number: int) -> None:

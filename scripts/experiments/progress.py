@@ -54,12 +54,19 @@ class Echo:
 
 
 class Training:
-    """Shows where a training is: update, loss, mean cosine and the time left as measured in this session."""
+    """Shows where a training is: update, loss, mean cosine and the time left as measured in this session.
 
-    def __init__(self, updates: int, out: TextIO) -> None:
+    Args:
+        updates: how many there will be.
+        out: where to.
+        name: put before every line where several trainings run side by side; their lines do not move.
+    """
+
+    def __init__(self, updates: int, out: TextIO, name: str = "") -> None:
         self._updates = updates
         self._out = out
-        self._terminal = out.isatty()
+        self._name = name
+        self._terminal = out.isatty() and not name
         self._first: tuple[int, float] | None = None
         self._shown = time.monotonic()
         self._open = False
@@ -102,7 +109,7 @@ class Training:
             self._open = True
         else:
             self.close()
-            print(f"    {text}", file=self._out, flush=True)
+            print(f"    {self._name}{text}", file=self._out, flush=True)
 
 
 def statistics(line: str) -> dict[str, Any] | None:

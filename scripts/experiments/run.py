@@ -12,7 +12,7 @@ from .execute import Interrupted, StageError, execute, lock
 from .profiles import CORPORA, DEFAULT, PROFILES, Corpus, Profile
 from .progress import duration
 from .registry import EXPERIMENTS
-from .stages import ROOT, Context, Stage, corpus_stages, report_stage, setup_stage, shown
+from .stages import ROOT, Context, Stage, corpus_stages, report_stage, setup_stage, shown, time_left
 
 
 class UsageError(Exception):
@@ -150,7 +150,7 @@ def dry_run(stages: Sequence[Stage]) -> int:
             print(f"# {stage.name}: finished", file=sys.stderr)
             continue
         print(stage.line())
-    print(f"# about {duration(sum(s.seconds for s in stages if not s.is_finished()))} after set-up", file=sys.stderr)
+    print(f"# about {duration(time_left(stages))} after set-up", file=sys.stderr)
     return 0
 
 

@@ -46,6 +46,7 @@ class Stage:
         outputs: what must exist besides.
         needs: stages after whose new run this one is stale.
         seconds: how long it may take.
+        threads: 0: it takes the whole machine; otherwise stages beside it in the list with as many threads run at the same time.
         run: what is trained; a training stage is never repeated over another command's results.
     """
 
@@ -57,6 +58,7 @@ class Stage:
     env: tuple[tuple[str, str], ...] = ()
     needs: tuple[Stage, ...] = ()
     seconds: float = 0.0
+    threads: int = 0
     run: Run | None = None
 
     def line(self) -> str:
@@ -104,6 +106,17 @@ class Context:
 
     def run_folder(self, experiment: str, arm: str, seed: int) -> Path:
         return self.runs / experiment / arm / f"seed{seed}"
+
+
+def room(threads: int) -> int:
+    """How many stages of so many threads this machine runs at once; at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads) if threads else 1
+
+
+def time_left(stages: Sequence[Stage]) -> float:
+    """Seconds that the stages not finished yet may take on this machine."""
+    return sum(stage.seconds / room(stage.threads) for stage in stages if not stage.is_finished())
 
 
 def shown(path: Path) -> str:

@@ -98,6 +98,20 @@ def test_arms_share_updates_and_tokens_and_smaller_pools_lie_in_larger_ones() ->
         assert np.array_equal(np.concatenate([smaller.pool, smaller.rest]), ORDER)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_pools_of_a_few_examples_hold_their_tokens_and_still_nest(seed: int) -> None:
+    sizes = np.clip(np.random.default_rng(seed).lognormal(4.2, 0.8, EXAMPLES), 8, 500).astype(np.int64)
+    order = np.random.default_rng(100 + seed).permutation(EXAMPLES).astype(np.int32)
+    before: set[int] | None = None
+    for repeat in (4, 8, 16, 32):
+        made = choose_pool(request(repeat=repeat, tokens_per_update=512, updates=120), order, sizes)
+        assert abs(made.tokens / (512 * 120) - 1) <= 0.005
+        assert len(set(made.pool)) == len(made.pool)
+        assert sorted([*made.pool, *made.rest]) == list(range(EXAMPLES))
+        assert before is None or set(made.pool.tolist()) <= before
+        before = set(made.pool.tolist())
+
+
 def test_equal_seeds_draw_equal_sequences_and_others_do_not() -> None:
     one, again, other = (received(Plan(design(repeat=4, seed=seed))) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
