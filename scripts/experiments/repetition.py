@@ -55,18 +55,21 @@ def _training(context: Context, size: Repetition, arm: Arm, seed: int) -> Stage:
         "DEVICE": size.device,
         "VALID_EVERY": size.every,
         "VALID_STEPS": size.valid_steps,
-        "SAVE_EVERY": size.every,
+        "SAVE_EVERY": size.save_every,
         "SNAPSHOTS": f"at:0,every:{size.every}",
         "EXPOSURE": f"every:{size.every}",
     }
+    if size.threads:
+        values["OMP_NUM_THREADS"] = size.threads
     return Stage(
         f"{EXPERIMENT} training, {arm.name}, seed {seed}",
-        ("bash", "scripts/train_e3.sh"),
+        ("bash", "scripts/train_e3.sh", *size.options),
         folder / "log" / "train.out",
         marker=folder / "log" / ".stage.json",
         outputs=(folder / "dump.zarr" / "zarr.json", folder / "run.json"),
         env=tuple((name, str(value)) for name, value in values.items()),
         seconds=size.seconds,
+        threads=size.threads,
         run=Run(EXPERIMENT, arm.name, seed, context.profile.name, shown(context.data), folder, size.updates),
     )
 
