@@ -122,7 +122,7 @@ _STUDY_MODEL = MaskedLM(
 )
 
 # Pre-norm and untied: a small model that is tied learns slower, since its input vectors follow the common direction of the
-# output's; untied, memorising shows within 250 updates.
+# output's; untied, memorising shows within 200 updates.
 _MEMORISING = ("--encoder-normalize-before", "--untie-weights-roberta")
 _QUICK_REPETITION = Repetition(
     arms=(
@@ -131,23 +131,23 @@ _QUICK_REPETITION = Repetition(
         Arm("diverse32", "diverse", 32),
         Arm("narrow32", "narrow", 32),
     ),
-    updates=250,
+    updates=200,
     tokens=512,
     layers=1,
     dim=128,
     ffn=512,
     heads=4,
     lr="4e-3",
-    warmup=25,
-    every=50,
-    save_every=125,
+    warmup=20,
+    every=40,
+    save_every=200,
     valid_steps=10,
     options=_MEMORISING,
     dropout=0.0,
     seen=100,
     masks=1,
     threads=1,
-    seconds=42,
+    seconds=36,
 )
 _REPETITION = Repetition(
     arms=(
