@@ -149,6 +149,22 @@ _QUICK_REPETITION = Repetition(
     threads=1,
     seconds=36,
 )
+_SMOKE_REPETITION = replace(
+    _QUICK_REPETITION,
+    arms=tuple(
+        replace(arm, repeat=min(arm.repeat, 8), name=arm.name.replace("32", "8")) for arm in _QUICK_REPETITION.arms
+    ),
+    updates=20,
+    dim=32,
+    ffn=64,
+    warmup=2,
+    every=10,
+    save_every=20,
+    valid_steps=2,
+    held_out=20,
+    seen=20,
+    seconds=12,
+)
 _REPETITION = Repetition(
     arms=(
         Arm("distinct"),
@@ -197,6 +213,7 @@ PROFILES: dict[str, Profile] = {
             ),
             report_seconds=40,
             report_options=("--points", "400"),
+            repetition=_SMOKE_REPETITION,
         ),
         Profile(
             "quick",

@@ -44,7 +44,22 @@ while True:
 esac
 echo '{}' > "$RUN/dump.zarr/zarr.json"
 """,
+    "scripts/select_topics.sh": 'echo "topics $*" >> calls; touch "$1/topics.npz"\n',
+    "scripts/train_e3.sh": """
+echo "train $RUN" >> calls
+mkdir -p "$RUN/dump.zarr"
+if [[ -n ${MEET:-} ]]; then  # ends only when a neighbour is there
+    if mkdir "$MEET/first" 2>/dev/null; then cat "$MEET/fifo" > /dev/null; else echo here > "$MEET/fifo"; rmdir "$MEET/first"; fi
+fi
+[[ $RUN != */${FAIL:-none}/* ]] || { echo "the reason of the failure"; exit 3; }
+echo '{}' > "$RUN/dump.zarr/zarr.json"
+""",
     ".venv/bin/python": """
+if [[ $1 == -m ]]; then
+    echo "evaluate $*" >> calls
+    for word in "$@"; do [[ -d $word ]] && touch "$word/evaluation.npz"; done
+    exit 0
+fi
 echo "report $*" >> calls
 while (($#)); do [[ $1 == --out ]] && out=$2; shift; done
 mkdir -p "$out" && touch "$out/index.html" "$out/report.json"

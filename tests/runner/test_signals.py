@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+SMOKE = ("--profile", "smoke", "--only", "E1")
 RUN = "runs/smoke/E1/base/seed1"
 
 pytestmark = pytest.mark.timeout(90)
@@ -22,7 +23,7 @@ def ready(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_reaches_the_training_and_the_run_goes_on_later(project, ready, number, status):
-    process = project.start("--profile", "smoke", FAKE="wait", READY=str(ready))
+    process = project.start(*SMOKE, FAKE="wait", READY=str(ready))
     assert ready.read_text() == "ready"
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -33,14 +34,14 @@ def test_a_signal_reaches_the_training_and_the_run_goes_on_later(project, ready,
     assert json.loads((project.root / RUN / "run.json").read_text())["finished"] is False
     project.calls()
 
-    code, out, _ = project.run("--profile", "smoke")
+    code, out, _ = project.run(*SMOKE)
     assert code == 0
     assert "resumes" in out
     assert [call.split()[0] for call in project.calls()] == ["train", "report"]
 
 
 def test_a_second_signal_kills_a_training_that_does_not_end(project, ready):
-    process = project.start("--profile", "smoke", FAKE="deaf", READY=str(ready))
+    process = project.start(*SMOKE, FAKE="deaf", READY=str(ready))
     assert ready.read_text() == "ready"
     process.send_signal(signal.SIGTERM)
     assert ready.read_text() == "heard"
@@ -50,12 +51,12 @@ def test_a_second_signal_kills_a_training_that_does_not_end(project, ready):
 
 
 def test_two_at_once_are_refused_even_while_only_the_training_lives(project, ready):
-    process = project.start("--profile", "smoke", FAKE="wait", READY=str(ready))
+    process = project.start(*SMOKE, FAKE="wait", READY=str(ready))
     assert ready.read_text() == "ready"
     try:
         for action in (lambda: None, lambda: (process.kill(), process.communicate(timeout=60))):
             action()
-            code, _, err = project.run("--profile", "smoke")
+            code, _, err = project.run(*SMOKE)
             assert code == 1
             assert len(err.splitlines()) == 1
             assert "is at work in runs/smoke" in err
