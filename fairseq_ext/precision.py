@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -52,6 +53,14 @@ def choose(option: str, on_cpu: bool) -> bool:
         return True
     logger.info("autocast: this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16); training in 32 bits")
     return False
+
+
+def limit_primitive_cache() -> None:
+    """Let oneDNN keep fewer of its compiled products: it keeps one for each shape, batches differ in shape, and a thousand take gigabytes.
+
+    oneDNN reads the setting at its first product, so this must come before. A value of the user's own stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h

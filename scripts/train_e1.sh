@@ -21,7 +21,7 @@ WARMUP=${WARMUP:-25}
 DEVICE=${DEVICE:-auto} # cpu, gpu, or auto: a GPU where nvidia-smi shows one
 GPUS=${GPUS:-1}
 VALID_EVERY=${VALID_EVERY:-125} # updates
-VALID_STEPS=${VALID_STEPS:-10}  # batches of the validation split, the same ones each time
+VALID_EXAMPLES=${VALID_EXAMPLES:-80} # of the validation split, chosen at random, the same each time
 SAVE_EVERY=${SAVE_EVERY:-125}   # updates; each save validates too
 STATISTICS=${STATISTICS:-every:1}
 MOVEMENT=${MOVEMENT:-every:10}
@@ -51,7 +51,7 @@ exec "$FAIRSEQ_TRAIN" "$DATA" \
     --optimizer fused_adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 \
     --lr-scheduler polynomial_decay --lr "$LR" --warmup-updates "$WARMUP" --total-num-update "$UPDATES" --max-update "$UPDATES" \
     --autocast auto --tied-gradient --fast-dropout --fast-head --keep-freed-memory "${HARDWARE[@]}" \
-    --validate-interval-updates "$VALID_EVERY" --max-valid-steps "$VALID_STEPS" --fixed-validation-seed 1 \
+    --validate-interval-updates "$VALID_EVERY" --sample-valid-examples "$VALID_EXAMPLES" --fixed-validation-seed 1 \
     --save-dir "$RUN/checkpoints" --save-interval-updates "$SAVE_EVERY" --keep-interval-updates 1 --no-epoch-checkpoints \
     --log-format json --log-interval 10 --log-file "$RUN/log/train.log" --tensorboard-logdir "$RUN/log/tensorboard" \
     --record-dir "$RUN/dump.zarr" --record-statistics "$STATISTICS" --record-movement "$MOVEMENT" \

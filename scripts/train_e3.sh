@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export RUN=${RUN:-runs/E3/distinct/seed1}
 export LAYERS=${LAYERS:-2} DIM=${DIM:-128} FFN=${FFN:-512} HEADS=${HEADS:-4} LR=${LR:-3e-3} UPDATES=${UPDATES:-400} WARMUP=${WARMUP:-40}
-export VALID_EVERY=${VALID_EVERY:-100} VALID_STEPS=${VALID_STEPS:-20} SAVE_EVERY=${SAVE_EVERY:-100}
+export VALID_EVERY=${VALID_EVERY:-100} VALID_EXAMPLES=${VALID_EXAMPLES:-160} SAVE_EVERY=${SAVE_EVERY:-100}
 export STATISTICS=${STATISTICS:-log2,every:10} MOVEMENT=${MOVEMENT:-none} TRACES=${TRACES:-none} SNAPSHOTS=${SNAPSHOTS:-at:0,every:100}
 POOL=${POOL:-random}         # all, random, diverse or narrow
 REPEAT=${REPEAT:-1}          # how often each example of the pool is drawn

@@ -55,6 +55,13 @@ class SamplingConfig(FairseqDataclass):
             "scripts/select_topics.sh makes"
         },
     )
+    sample_valid_examples: int = field(
+        default=0,
+        metadata={
+            "help": "examples of each validation split to validate on, a random choice that is the same in every run; 0: all. fairseq's own "
+            "--max-valid-steps takes the shortest examples instead"
+        },
+    )
 
 
 def check(config: SamplingConfig) -> bool:
@@ -63,6 +70,8 @@ def check(config: SamplingConfig) -> bool:
     Raises:
         UserError: an option is out of its range, or options contradict one another.
     """
+    if config.sample_valid_examples < 0:
+        raise UserError(f"--sample-valid-examples: expected 0 (all) or more, found {config.sample_valid_examples}")
     if str(config.sample_pool) == "none":
         given = {
             "--sample-repeat": config.sample_repeat != 1,

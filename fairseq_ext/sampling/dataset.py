@@ -9,7 +9,7 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
 from numpy.typing import NDArray
 
-from .plan import EpochPlan, Plan
+from .plan import EpochPlan, Plan, uniform
 
 
 class Draws:
@@ -84,6 +84,57 @@ class ResampledDataset(BaseWrapperDataset):
     def set_epoch(self, epoch: int) -> None:
         self.draws.set_epoch(epoch)
         super().set_epoch(epoch if self._fixed_epoch is None else self._fixed_epoch)
+
+
+class ChosenDataset(BaseWrapperDataset):
+    """Some items of a dataset, by their place among them.
+
+    Args:
+        dataset: any dataset of fairseq.
+        chosen: (n,) numbers of the items.
+    """
+
+    def __init__(self, dataset: FairseqDataset, chosen: NDArray[np.int64]) -> None:
+        super().__init__(dataset)
+        self.chosen = chosen
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(self.chosen[index])]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def sizes(self) -> Any:
+        sizes = self.dataset.sizes
+        return np.asarray(sizes[0] if isinstance(sizes, list) else sizes)[self.chosen]
+
+    def num_tokens(self, index: int) -> int:
+        return self.dataset.num_tokens(int(self.chosen[index]))
+
+    def size(self, index: int) -> Any:
+        return self.dataset.size(int(self.chosen[index]))
+
+    def ordered_indices(self) -> NDArray[np.int64]:
+        """By length: the order of the dataset below numbers all its items."""
+        sizes = self.sizes
+        return np.argsort(sizes if sizes.ndim == 1 else sizes.max(1), kind="stable")
+
+    @property
+    def supports_prefetch(self) -> bool:
+        return False
+
+
+def choose_examples(dataset: FairseqDataset, number: int) -> FairseqDataset:
+    """A random choice of a split's examples that depends on nothing but its size: every run validates on the same, and fewer are a subset.
+
+    Args:
+        dataset: the split.
+        number: of examples; 0, or at least as many as there are: all.
+    """
+    if not 0 < number < len(dataset):
+        return dataset
+    return ChosenDataset(dataset, np.sort(np.argsort(uniform(1, 0, len(dataset)), kind="stable")[:number]))
 
 
 class PlannedIterator(EpochBatchIterator):

@@ -8,6 +8,7 @@ import numpy as np
 from fairseq.data import FairseqDataset
 
 from ..errors import UserError
+from ..sampling.dataset import choose_examples
 from ..sampling.sampler import Sampler
 
 
@@ -25,24 +26,26 @@ class Sampled:
         self.has_begun = False
 
     def resample_split(self, split: str, dataset: FairseqDataset, epoch: int | None = None) -> FairseqDataset:
-        """The training split's dataset by number of the draw, where sampling is on; any other as it is."""
+        """The training split's dataset by number of the draw, where sampling is on; of any other the examples to validate on."""
         if split != self.train_subset:
-            return dataset
+            return choose_examples(dataset, self.sampler.options.sample_valid_examples)
         self.train_examples = len(dataset)
         return self.sampler.resample(dataset, epoch) if self.sampler.on else dataset
 
     def get_batch_iterator(self, dataset: Any, *arguments: Any, **options: Any) -> Any:
         """fairseq's iterator; over the training split under sampling, one that follows the plan.
 
-        Its workers are started anew at each epoch. fairseq keeps them alive, and with them the epoch from which the masks are drawn: every
-        epoch would see the masks of the first, and a resumed run those of the epoch in which it was resumed.
+        Over the training split workers are started anew at each epoch. fairseq keeps them alive, and with them the epoch from which the masks are
+        drawn: every epoch would see the masks of the first, and a resumed run those of the epoch in which it was resumed.
 
         Raises:
             UserError: batches of the plan do not fit the number of ranks.
         """
-        if not self.sampler.on or dataset is not self.datasets.get(self.train_subset):
+        trains = dataset is self.datasets.get(self.train_subset)
+        if not (trains and self.sampler.on):
             iterator = super().get_batch_iterator(dataset, *arguments, **options)  # type: ignore[misc]
-            iterator.reuse_dataloader = False
+            if trains:
+                iterator.reuse_dataloader = False
             return iterator
         if arguments:
             raise TypeError("get_batch_iterator: expected options by name")

@@ -78,6 +78,8 @@ class EmbeddingMaskedLMTask(Sampled, MaskedLMTask):
         config = full_config(cfg)
         self.on_cpu = bool((config.get("common") or {}).get("cpu")) or not torch.cuda.is_available()
         self.autocast = precision.choose(str(cfg.autocast), self.on_cpu)
+        if self.on_cpu and (self.autocast or cfg.fast_head):
+            precision.limit_primitive_cache()
         if cfg.keep_freed_memory:
             precision.keep_freed_memory(self.on_cpu)
         self.world_size = int((config.get("distributed_training") or {}).get("distributed_world_size") or 1)

@@ -30,7 +30,7 @@ def _training(context: Context, size: MaskedLM, seed: int) -> Stage:
         "WARMUP": size.warmup,
         "DEVICE": size.device,
         "VALID_EVERY": size.valid_every,
-        "VALID_STEPS": size.valid_steps,
+        "VALID_EXAMPLES": size.valid_examples,
         "SAVE_EVERY": size.save_every,
         "STATISTICS": size.statistics,
         "MOVEMENT": size.movement,

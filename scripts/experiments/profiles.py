@@ -28,7 +28,7 @@ class MaskedLM:
     lr: str
     warmup: int
     valid_every: int
-    valid_steps: int
+    valid_examples: int
     save_every: int
     statistics: str
     movement: str
@@ -52,7 +52,7 @@ class Arm:
 @dataclass(frozen=True)
 class Repetition:
     """E3: its arms, all of `updates` times `tokens` tokens. `every` is the interval of validation and snapshots, `save_every` that of checkpoints;
-    `held_out` and `seen` are the examples evaluated, `masks` how often each is masked; `options` go to fairseq-train as they are; `threads` is that
+    `held_out` and `seen` are the examples evaluated, `masks` how often each is masked; `options` go to fairseq-train as they are; `seeds` are its own ones, where they are not the profile's; `threads` is that
     of one training, where several run side by side (0: one after the other, each with the whole machine); `seconds` is the estimate for one arm and
     seed."""
 
@@ -67,13 +67,14 @@ class Repetition:
     warmup: int
     every: int
     save_every: int
-    valid_steps: int
+    valid_examples: int
     options: tuple[str, ...] = ()
     dropout: float = 0.1
     held_out: int = 348
     seen: int = 300
     masks: int = 2
     device: str = "auto"
+    seeds: tuple[int, ...] = ()
     threads: int = 0
     seconds: float = 0.0
     evaluation_seconds: float = 3.0
@@ -112,7 +113,7 @@ _STUDY_MODEL = MaskedLM(
     lr="5e-4",
     warmup=25,  # a tenth of the run, so that the first tenth, by which C4 is decided, is the warm-up and all else comes after
     valid_every=125,
-    valid_steps=10,
+    valid_examples=80,
     save_every=125,
     statistics="every:1",
     movement="every:10",
@@ -141,7 +142,7 @@ _QUICK_REPETITION = Repetition(
     warmup=20,
     every=40,
     save_every=200,
-    valid_steps=10,
+    valid_examples=80,
     options=_MEMORISING,
     dropout=0.0,
     seen=100,
@@ -160,7 +161,7 @@ _SMOKE_REPETITION = replace(
     warmup=2,
     every=10,
     save_every=20,
-    valid_steps=2,
+    valid_examples=16,
     held_out=20,
     seen=20,
     seconds=12,
@@ -183,9 +184,14 @@ _REPETITION = Repetition(
     heads=4,
     lr="3e-3",
     warmup=50,
-    every=100,
-    save_every=100,
-    valid_steps=20,
+    every=50,
+    save_every=250,
+    valid_examples=160,
+    options=_MEMORISING,
+    masks=1,
+    seeds=(1, 2, 3),
+    threads=1,
+    seconds=130,
 )
 
 PROFILES: dict[str, Profile] = {
@@ -206,7 +212,7 @@ PROFILES: dict[str, Profile] = {
                 lr="1e-3",
                 warmup=4,
                 valid_every=20,
-                valid_steps=2,
+                valid_examples=16,
                 save_every=20,
                 snapshots="log2,every:10",
                 seconds=30,
@@ -234,7 +240,7 @@ PROFILES: dict[str, Profile] = {
                 updates=2400,
                 warmup=240,
                 valid_every=200,
-                valid_steps=20,
+                valid_examples=160,
                 save_every=200,
                 snapshots="log2,every:200",
                 seconds=2400,
@@ -253,7 +259,7 @@ PROFILES: dict[str, Profile] = {
                 batch=64,
                 warmup=500,
                 valid_every=500,
-                valid_steps=50,
+                valid_examples=400,
                 save_every=1000,
                 traces="log2,every:10",
                 snapshots="log2,every:500",
@@ -273,7 +279,13 @@ PROFILES: dict[str, Profile] = {
                 warmup=500,
                 every=500,
                 save_every=500,
+                valid_examples=400,
+                options=(),
+                masks=2,
                 device="gpu",
+                seeds=(),
+                threads=0,
+                seconds=0,
             ),
         ),
         Profile(
@@ -287,7 +299,7 @@ PROFILES: dict[str, Profile] = {
                 batch=200,
                 warmup=10_000,
                 valid_every=5825,
-                valid_steps=50,
+                valid_examples=400,
                 save_every=5825,
                 statistics="log2,every:10",
                 movement="log2,every:100",

@@ -16,7 +16,8 @@ def stages(context: Context) -> list[Stage]:
     if size is None:
         return []
     topics = _topics(context) if any(arm.pool in ("diverse", "narrow") for arm in size.arms) else []
-    trainings = [_training(context, size, arm, seed) for seed in context.seeds for arm in size.arms]
+    seeds = size.seeds if size.seeds and context.seeds == context.profile.seeds else context.seeds
+    trainings = [_training(context, size, arm, seed) for seed in seeds for arm in size.arms]
     return [*topics, *trainings, _evaluation(context, size, trainings)]
 
 
@@ -54,7 +55,7 @@ def _training(context: Context, size: Repetition, arm: Arm, seed: int) -> Stage:
         "DROPOUT": size.dropout,
         "DEVICE": size.device,
         "VALID_EVERY": size.every,
-        "VALID_STEPS": size.valid_steps,
+        "VALID_EXAMPLES": size.valid_examples,
         "SAVE_EVERY": size.save_every,
         "SNAPSHOTS": f"at:0,every:{size.every}",
         "EXPOSURE": f"every:{size.every}",
