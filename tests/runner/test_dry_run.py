@@ -66,6 +66,17 @@ def test_the_same_options_give_the_same_lines_and_seeds_and_folders_follow_them(
     assert f"{elsewhere[3]}/wikipedia-smoke" == trainings[0]["DATA"]
 
 
+def test_a_treebank_is_used_where_it_is_there(elsewhere, capsys):
+    def evaluation() -> str:
+        return next(line for line in dry_run(capsys, "--only", "E3", *elsewhere) if "fairseq_ext.evaluate" in line)
+
+    assert "--treebank" not in evaluation()
+    folder = Path(elsewhere[3]) / "ud_ewt"
+    folder.mkdir(parents=True)
+    (folder / "treebank.json").touch()
+    assert split(evaluation())[1][-2:] == ["--treebank", str(folder)]
+
+
 def test_works_with_the_standard_library_alone_and_before_any_set_up(tmp_path):
     """Without site-packages (-S), from another folder: the first line goes to the project's root."""
     done = subprocess.run(
