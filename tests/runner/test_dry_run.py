@@ -46,7 +46,8 @@ def test_each_line_is_a_command_of_a_file_that_is_there(profile, elsewhere, caps
     lines = dry_run(capsys, "--profile", profile, *elsewhere)
     seeds, repetition = len(PROFILES[profile].seeds), PROFILES[profile].repetition
     arms = len(repetition.arms) if repetition else 0
-    assert len(lines) == 3 + seeds + (arms * seeds + 2 if arms else 0)
+    own = len(repetition.seeds) or seeds if repetition else 0
+    assert len(lines) == 3 + seeds + (arms * own + 2 if arms else 0)
     for line in lines:
         _, words = split(line)
         assert words[0] in ("bash", ".venv/bin/python")
@@ -64,6 +65,15 @@ def test_the_same_options_give_the_same_lines_and_seeds_and_folders_follow_them(
     assert [variables["SEED"] for variables in trainings] == ["4", "7"]
     assert [variables["RUN"] for variables in trainings] == [f"{elsewhere[1]}/E1/base/seed{k}" for k in (4, 7)]
     assert f"{elsewhere[3]}/wikipedia-smoke" == trainings[0]["DATA"]
+
+
+def test_seeds_asked_for_are_everyones_and_else_an_experiment_may_have_its_own(elsewhere, capsys):
+    def trained(*options: str) -> list[str]:
+        lines = dry_run(capsys, "--profile", "standard", "--only", "E3", *options, *elsewhere)
+        return sorted({split(line)[0]["SEED"] for line in lines if "train_e3.sh" in line})
+
+    assert trained() == ["1", "2", "3"]
+    assert trained("--seeds", "5,") == ["5"]
 
 
 def test_a_treebank_is_used_where_it_is_there(elsewhere, capsys):
