@@ -16,7 +16,7 @@ def stages(context: Context) -> list[Stage]:
     if size is None:
         return []
     topics = _topics(context) if any(arm.pool in ("diverse", "narrow") for arm in size.arms) else []
-    seeds = size.seeds if size.seeds and context.seeds == context.profile.seeds else context.seeds
+    seeds = context.seeds if context.asked or not size.seeds else size.seeds
     trainings = [_training(context, size, arm, seed) for seed in seeds for arm in size.arms]
     return [*topics, *trainings, _evaluation(context, size, trainings)]
 

@@ -74,6 +74,7 @@ def make_context(arguments: argparse.Namespace) -> Context:
     return Context(
         profile=profile,
         seeds=seeds(arguments.seeds, profile),
+        asked=arguments.seeds is not None,
         runs=(arguments.runs or ROOT / "runs" / below).absolute(),
         data_bin=data_bin,
         report=(arguments.report or ROOT / "report" / below).absolute(),

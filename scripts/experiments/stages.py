@@ -91,10 +91,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Context:
-    """What the user asked for; an experiment makes its stages of it. Paths are absolute."""
+    """What the user asked for; an experiment makes its stages of it. Paths are absolute; `asked`: the seeds are the user's, not the profile's."""
 
     profile: Profile
     seeds: tuple[int, ...]
+    asked: bool
     runs: Path
     data_bin: Path
     report: Path

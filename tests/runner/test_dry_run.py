@@ -73,7 +73,7 @@ def test_seeds_asked_for_are_everyones_and_else_an_experiment_may_have_its_own(e
         return sorted({split(line)[0]["SEED"] for line in lines if "train_e3.sh" in line})
 
     assert trained() == ["1", "2", "3"]
-    assert trained("--seeds", "5,") == ["5"]
+    assert trained("--seeds", "1") == ["1"]
 
 
 def test_a_treebank_is_used_where_it_is_there(elsewhere, capsys):
