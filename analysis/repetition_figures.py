@@ -238,7 +238,11 @@ def _geometry(result: RepetitionResult, out: Path) -> list[Path]:
             log_count_axis(axis, largest)
             axis.set_xlabel("exposure of the row (visible + target + replacement)")
             axis.axhline(0, color="black", linewidth=0.6)
-    legend_below(figure, axes[0, 0], "the first seed of each arm, last snapshot")
+    legend_below(
+        figure,
+        axes[0, 0],
+        "table of the input (in tied models of the output too); first seed of each arm, last snapshot",
+    )
     return save(figure, out, "repetition_geometry")
 
 
