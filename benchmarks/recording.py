@@ -31,7 +31,7 @@ from fairseq.trainer import Trainer
 from training import COMMON, OURS
 
 from fairseq_ext.recording.config import RecordingConfig
-from fairseq_ext.recording.recorder import Recorder
+from fairseq_ext.recording.recorder import LIVE_COMMIT, Recorder
 from fairseq_ext.recording.schedule import Schedule
 from fairseq_ext.tasks import masked_lm  # noqa: F401  (registers the task)
 
@@ -64,8 +64,8 @@ SCHEDULES = {
 }
 
 
-def report(found: dict[str, list[list[float]]], updates: int) -> None:
-    """Print the cost of each way beside going without, and of whole schedules."""
+def report(found: dict[str, list[list[float]]], updates: int, commit: float) -> None:
+    """Print the cost of each way beside going without, and of whole schedules; ``commit`` seconds come on top every ``LIVE_COMMIT`` updates."""
     base = [sum(block) for block in found[WITHOUT]]
     fastest = {way: sum(min(times) for times in zip(*blocks, strict=True)) for way, blocks in found.items()}
     print(
@@ -86,11 +86,14 @@ def report(found: dict[str, list[list[float]]], updates: int) -> None:
         "fastest": fastest[STREAMS] - fastest[WITHOUT],
     }
     of = {"median": statistics.median(base), "fastest": fastest[WITHOUT]}
+    print(f"writing the statistics down, every {LIVE_COMMIT} updates: {1000 * commit:.0f} ms")
     print(f"one snapshot: {1000 * one['median']:.0f} ms, of the fastest times {1000 * one['fastest']:.0f} ms")
     for name, schedule in SCHEDULES.items():
         last = 1000 if "1000" in schedule else 250
         snapshots = sum(u in Schedule.parse(schedule) for u in range(1, last + 1)) / last * updates
-        share = {key: 100 * (streams[key] + snapshots * one[key]) / of[key] for key in of}
+        share = {
+            key: 100 * (streams[key] + commit * updates / LIVE_COMMIT + snapshots * one[key]) / of[key] for key in of
+        }
         print(
             f"snapshots of the schedule {name}: {share['median']:+.1f} % in all, of the fastest times {share['fastest']:+.1f} %"
         )
@@ -141,8 +144,13 @@ def main() -> None:
                 times.append(time.perf_counter())
             for k in range(given.updates if way == SAVE else 0):
                 os.remove(f"{folder}/{first + k}.npy")
+            if way in (STREAMS, SNAPSHOT):
+                begin = time.perf_counter()
+                recorder.flush()
+                commits.append(time.perf_counter() - begin)
             return [after - before for before, after in pairwise(times)]
 
+        commits: list[float] = []
         ways = [WITHOUT, STREAMS, SNAPSHOT, SAVE]
         for way in ways:
             block(way)  # warm up
@@ -151,7 +159,7 @@ def main() -> None:
             for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
                 found[way].append(block(way))
             print("  ".join(f"{way} {sum(found[way][-1]) / given.updates:.3f} s" for way in ways), flush=True)
-        report(found, given.updates)
+        report(found, given.updates, statistics.median(commits))
         print(f"training waited {recorder.writer.stalled:.2f} s for the writer in all")
         recorder.close()
 

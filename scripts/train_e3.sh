@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# E3: trains a masked LM on a pool of training examples that are repeated, and records it. One arm of the experiment; the sizes below are
-# the quick profile's. Set a variable to change one; those of scripts/train_e1.sh (DATA, RUN, SEED, UPDATES, LAYERS, ...) work as well:
+# E3: trains a masked LM on a pool of training examples that are repeated, and records it. One arm of the experiment, at a small size
+# (run_all.sh --dry-run prints those of the profiles). Set a variable to change one; those of scripts/train_e1.sh (DATA, RUN, SEED, UPDATES, LAYERS, ...) work as well:
 #     RUN=runs/E3/narrow16/seed1 POOL=narrow REPEAT=16 bash scripts/train_e3.sh
 # diverse and narrow pools need the corpus's topics: bash scripts/select_topics.sh data-bin/wikipedia-sample
 set -euo pipefail

@@ -89,7 +89,7 @@ class _Table:
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
-        self.free: collections.deque[Tensor] = collections.deque()  # copies that the writer has written
+        self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
 
     def copy(self) -> Tensor:
         """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""

@@ -114,7 +114,7 @@ class TableStatistics:
     def __init__(self, rows: Rows, device: torch.device | str = "cpu") -> None:
         self.groups = len(rows.groups)
         self.counted_groups = torch.tensor([g.counted for g in rows.groups], device=device)
-        self.size = BLOCK if torch.device(device).type == "cpu" else max(1, len(rows))
+        self.size = BLOCK if torch.device(device).type == "cpu" else 16 * BLOCK
         self.blocks = _blocks(rows.group, self.size, device)
         self.bag_groups = torch.cat([block.group for block in self.blocks])
         self._double: Tensor | None = None
@@ -186,7 +186,7 @@ class TableStatistics:
         for b in self.blocks:
             block = weight[b.rows].float()
             norm = torch.linalg.vector_norm(block, dim=1, out=norms[b.rows])
-            scale = norm.clamp_min(TINY).reciprocal()[b.order]  # a row of zeros stays one
+            scale = ((norm > 0) / norm.clamp_min(TINY))[b.order]
             unit.append(functional.embedding_bag(b.order, block, b.offsets, mode="sum", per_sample_weights=scale))
             raw.append(functional.embedding_bag(b.order, block, b.offsets, mode="sum"))
         return norms, self._by_bags(unit), self._by_bags(raw)

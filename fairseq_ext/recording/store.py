@@ -9,6 +9,7 @@ synced write a file, so that any of its drivers will do.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -33,7 +34,8 @@ FORMAT_VERSION = 1
 STATISTICS_CHUNK = 1024
 COORDINATE_CHUNK = 4096
 LARGEST_CHUNK = 16 << 20
-UNCOPIED = {"can_reference_source_data_indefinitely": True}  # nothing changes the values before the write is done
+# Without a cache (Store.context) a write that is done holds no reference to its values, so their memory may be used again.
+UNCOPIED = {"can_reference_source_data_indefinitely": True}
 PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 # Statistics are small and compress well. Weights do not (byte shuffle and zstd save 13 %), and compressing a snapshot takes the cores
 # that training uses for about an update's time.
@@ -120,11 +122,8 @@ class Store:
             return
         for folder, _, files in os.walk(self.path / key):
             for name in files:
-                descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
-                try:
-                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                finally:
-                    os.close(descriptor)
+                with contextlib.suppress(OSError), Path(folder, name).open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def write_json(self, key: str, value: Any) -> None:
         self.write(key, json.dumps(value, indent=1, ensure_ascii=False).encode())
@@ -330,8 +329,6 @@ class Stream:
             futures.append(array[start:length].write(self._chunk_of(name, start, first), **UNCOPIED))
         for future in futures:
             future.result()
-        for name in self.names if self.buffered == 1 else ():
-            self.store.release(f"{self.key}/{name}/c/{first}")
         failpoints.reach("snapshot-values" if self.buffered == 1 else "stream-values")
         updates = self.updates + [update for update, _ in self._pending]
         self._write_coordinate(updates, first)
@@ -340,6 +337,8 @@ class Stream:
         self._consolidate()
         if length % self.buffered == 0:
             self._tail = {}
+        for name in self.names if self.buffered == 1 else ():
+            self.store.release(f"{self.key}/{name}/c/{first}")
 
 
 def is_dump(path: Path) -> bool:

@@ -120,6 +120,17 @@ class ChosenDataset(BaseWrapperDataset):
         sizes = self.sizes
         return np.argsort(sizes if sizes.ndim == 1 else sizes.max(1), kind="stable")
 
+    def num_tokens_vec(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.dataset.num_tokens_vec(self.chosen[indices])
+
+    def filter_indices_by_size(self, indices: NDArray[np.int64], max_sizes: Any) -> Any:
+        """The dataset below would take places for numbers of its items."""
+        return FairseqDataset.filter_indices_by_size(self, indices, max_sizes)
+
+    def batch_by_size(self, indices: NDArray[np.int64], *arguments: Any, **options: Any) -> Any:
+        """The dataset below would take places for numbers of its items."""
+        return FairseqDataset.batch_by_size(self, indices, *arguments, **options)
+
     @property
     def supports_prefetch(self) -> bool:
         return False

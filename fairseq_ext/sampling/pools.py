@@ -189,27 +189,35 @@ def _nearest(reached: NDArray[np.int64], tokens: float) -> int:
 
 
 def _fitted(order: NDArray[np.int32], lengths: NDArray[np.int64], tokens: float) -> NDArray[np.int32]:
-    """An order of which a beginning holds ``tokens`` within half the tolerance, so that any two arms are matched; ``order`` itself where it does.
+    """An order of which a beginning holds ``tokens`` within half the tolerance, so that any two arms are matched; ``order`` itself where it does, or
+    where none is found.
 
-    A set of few examples can miss its tokens by one example's length. Then the fewest of its last examples make room for the first one or two
-    later ones that fit, looked for among as many tokens as the set holds. So a pool remains a subset of every pool at least twice as large.
+    A set of few examples can miss its tokens by one example's length. Then its last examples, a quarter of its tokens at most, make room for the
+    first one or two later ones that fit, looked for among 1.5 times as many tokens, then among three times as many. So a pool remains a subset
+    of every pool twice (or four times) as large: of that, the first 1.5 (or three) times as many tokens stay.
     """
     reached, margin = np.cumsum(lengths), TOLERANCE / 2 * tokens
     end = _nearest(reached, tokens)
-    if abs(int(reached[end - 1]) - tokens) <= margin:
+    if tokens > reached[-1] or abs(int(reached[end - 1]) - tokens) <= margin:
         return order
-    last = int(np.searchsorted(reached, 2 * tokens))
-    for kept in range(int(np.searchsorted(reached, tokens)), 0, -1):
-        gap, later = tokens - int(reached[kept - 1]), lengths[kept:last]
-        chosen = np.flatnonzero(np.abs(later - gap) <= margin)[:1]
-        if not len(chosen):
-            few = later[:CANDIDATES]
-            pairs = np.argwhere(np.triu(np.abs(few[:, None] + few - gap) <= margin, 1))
-            chosen = pairs[np.argmin(pairs[:, 1])] if len(pairs) else chosen
-        if len(chosen):
-            later = order[kept:]
-            return np.concatenate([order[:kept], later[chosen], np.delete(later, chosen)])
+    most, least = np.searchsorted(reached, (tokens, 0.75 * tokens))
+    for last in np.searchsorted(reached, (1.5 * tokens, 3 * tokens), side="right"):
+        for kept in range(int(most), int(least), -1):
+            chosen = _first_that_fit(lengths[kept:last], tokens - int(reached[kept - 1]), margin)
+            if len(chosen):
+                later = order[kept:]
+                return np.concatenate([order[:kept], later[chosen], np.delete(later, chosen)])
     return order
+
+
+def _first_that_fit(lengths: NDArray[np.int64], gap: float, margin: float) -> NDArray[np.int64]:
+    """The place of the first length, else the places of the first two, that fill a gap; none if there are none."""
+    one = np.flatnonzero(np.abs(lengths - gap) <= margin)[:1]
+    if len(one):
+        return one
+    few = lengths[:CANDIDATES]
+    pairs = np.argwhere(np.triu(np.abs(few[:, None] + few - gap) <= margin, 1))
+    return pairs[np.argmin(pairs[:, 1])] if len(pairs) else one
 
 
 def _check(design: Design, tokens: float, small: float, p: float) -> None:

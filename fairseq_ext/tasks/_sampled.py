@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from fairseq.data import FairseqDataset
 from ..errors import UserError
 from ..sampling.dataset import choose_examples
 from ..sampling.sampler import Sampler
+
+logger = logging.getLogger(__name__)
 
 
 class Sampled:
@@ -28,7 +31,12 @@ class Sampled:
     def resample_split(self, split: str, dataset: FairseqDataset, epoch: int | None = None) -> FairseqDataset:
         """The training split's dataset by number of the draw, where sampling is on; of any other the examples to validate on."""
         if split != self.train_subset:
-            return choose_examples(dataset, self.sampler.options.sample_valid_examples)
+            chosen = choose_examples(dataset, self.sampler.options.sample_valid_examples)
+            if chosen is not dataset:
+                logger.info(
+                    f"{split}: {len(chosen):,} of {len(dataset):,} examples, chosen at random (--sample-valid-examples)"
+                )
+            return chosen
         self.train_examples = len(dataset)
         return self.sampler.resample(dataset, epoch) if self.sampler.on else dataset
 

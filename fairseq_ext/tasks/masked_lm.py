@@ -128,7 +128,7 @@ class EmbeddingMaskedLMTask(Sampled, MaskedLMTask):
 
     def _load_dataset_split(self, split: str, epoch: int, combine: bool) -> FairseqDataset:
         dataset = super()._load_dataset_split(split, epoch, combine)
-        if self.sampler.on and not self._masks_afresh:
+        if split == self.train_subset and self.sampler.on and not self._masks_afresh:
             return dataset
         return self.resample_split(split, dataset)
 

@@ -78,15 +78,18 @@ def _group(entries: list[tuple[int, Stage]], at_once: int, of: int, out: TextIO)
                     if stage.is_finished():
                         print(f"{head}: finished before", file=out, flush=True)
                         continue
-                    running.append(_Child(stage, head, out, alone=at_once == 1))
+                    try:
+                        running.append(_Child(stage, head, out, alone=at_once == 1))
+                    except OSError as error:
+                        failures.append(f"{stage.name} could not be started: {error}")
                 if running:
                     running[0].wait(POLL)
                 for child in [child for child in running if child.look()]:
                     running.remove(child)
                     try:
                         child.finish(bool(received))
-                    except StageError as error:
-                        failures.append(str(error))
+                    except (StageError, OSError) as error:
+                        failures.append(str(error) if isinstance(error, StageError) else f"{child.stage.name}: {error}")
                         if running:
                             print(f"{child.head}: failed; waiting for {len(running)} more", file=out, flush=True)
                 if len(received) > passed:
@@ -100,10 +103,15 @@ def _group(entries: list[tuple[int, Stage]], at_once: int, of: int, out: TextIO)
         finally:
             for child in running:
                 child.kill()
+            for child in running:
+                with contextlib.suppress(OSError):
+                    child.close()
+    if failures and not received:
+        raise StageError("\n".join(failures))
+    for failure in failures:
+        print(failure, file=out, flush=True)
     if received:
         raise Interrupted(received[0])
-    if failures:
-        raise StageError("\n".join(failures))
 
 
 class _Child:
@@ -160,9 +168,8 @@ class _Child:
         if self._process.poll() is None:
             self.signal(signal.SIGKILL)
             self._process.wait()
-        self._close()
 
-    def _close(self) -> float:
+    def close(self) -> float:
         """Close what was open; returns the seconds it took, those of earlier sessions included."""
         self._show.close()
         self._tail.close()
@@ -173,7 +180,7 @@ class _Child:
 
     def finish(self, interrupted: bool) -> None:
         """Note how it ended. Raises StageError where it failed by itself."""
-        seconds, stage, code = self._close(), self.stage, self._process.returncode
+        seconds, stage, code = self.close(), self.stage, self._process.returncode
         if interrupted:
             return
         if code != 0:

@@ -147,6 +147,7 @@ _QUICK_REPETITION = Repetition(
     dropout=0.0,
     seen=100,
     masks=1,
+    device="cpu",
     threads=1,
     seconds=36,
 )
@@ -174,7 +175,7 @@ _REPETITION = Repetition(
         Arm("random64", repeat=64),
         Arm("diverse16", "diverse", 16),
         Arm("narrow16", "narrow", 16),
-        Arm("fraction10", repeat=64, fraction=0.1),
+        Arm("fraction10", repeat=32, fraction=0.1),
     ),
     updates=500,  # 512,000 tokens: nearly all of wikipedia-sample, for the arm that repeats nothing
     tokens=1024,
@@ -189,6 +190,7 @@ _REPETITION = Repetition(
     valid_examples=160,
     options=_MEMORISING,
     masks=1,
+    device="cpu",
     seeds=(1, 2, 3),
     threads=1,
     seconds=130,

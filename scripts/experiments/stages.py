@@ -7,7 +7,9 @@ the command succeeded.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
 import shlex
 import time
@@ -18,6 +20,7 @@ from typing import Any
 
 from .profiles import Corpus, Profile
 
+MEMORY = 3 << 30  # bytes that one of several trainings side by side is given
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -110,14 +113,38 @@ class Context:
 
 
 def room(threads: int) -> int:
-    """How many stages of so many threads this machine runs at once; at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads) if threads else 1
+    """How many stages of so many threads this machine runs at once: as its cores, its container's share of them and its memory allow; at least
+    one."""
+    return max(1, min(int(cores() // threads), int(memory() // MEMORY))) if threads else 1
+
+
+def cores() -> float:
+    """Cores that this process may use; a container's quota counts."""
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return min(number, int(quota) / int(period))
+    except (OSError, ValueError):  # no such file, or `max`
+        return number
+
+
+def memory() -> float:
+    """Bytes of memory that are available; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return math.inf
 
 
 def time_left(stages: Sequence[Stage]) -> float:
     """Seconds that the stages not finished yet may take on this machine."""
-    return sum(stage.seconds / room(stage.threads) for stage in stages if not stage.is_finished())
+    total = 0.0
+    for threads, group in itertools.groupby(stages, key=lambda stage: stage.threads):
+        seconds = [stage.seconds for stage in group if not stage.is_finished()]
+        rounds = math.ceil(len(seconds) / room(threads))
+        total += rounds * sum(seconds) / max(1, len(seconds)) if threads else sum(seconds)
+    return total
 
 
 def shown(path: Path) -> str:

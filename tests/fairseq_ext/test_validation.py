@@ -53,6 +53,29 @@ def test_a_choice_is_of_different_examples_with_their_own_sizes(size: int, numbe
     assert {fewer[k] for k in range(len(fewer))} <= set(items)
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+def test_limits_hold_for_the_chosen_examples_not_for_those_at_their_places(pairs: bool) -> None:
+    sizes = np.random.default_rng(3).integers(1, 100, (200, 2) if pairs else 200)
+    chosen = choose_examples(Texts(sizes), 40)
+    own = chosen.sizes.max(1) if pairs else chosen.sizes
+    kept, left = chosen.filter_indices_by_size(chosen.ordered_indices(), (60, 60) if pairs else 60)
+    assert sorted(kept.tolist()) == np.flatnonzero(own <= 60).tolist()
+    assert sorted(left) == np.flatnonzero(own > 60).tolist()
+    batches = chosen.batch_by_size(kept, max_tokens=200, required_batch_size_multiple=1)
+    assert sorted(int(k) for batch in batches for k in batch) == sorted(kept.tolist())
+    assert all(len(batch) * own[batch].max() <= 200 for batch in batches)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("masks", ["fresh", "identical"])
+def test_every_run_says_what_it_validates_on(launcher: Launcher, corpus: Path, tmp_path: Path, masks: str) -> None:
+    sampling = "--sample-pool random --sample-tokens-per-update 200 --sample-repeat 2 --no-save --sample-masks".split()
+    options = arguments(corpus, tmp_path, *sampling, masks, "--sample-valid-examples", 7, last=2, record=False)
+    done = launcher.run("train", [a for a in options if a != "--disable-validation"])
+    assert done.status == 0, done.said[-3000:]
+    assert "valid: 7 of 20 examples, chosen at random (--sample-valid-examples)" in done.said
+
+
 def test_a_choice_is_not_of_the_shortest() -> None:
     sizes = np.sort(np.random.default_rng(1).integers(5, 500, 4000))
     chosen = choose_examples(Texts(sizes), 400)

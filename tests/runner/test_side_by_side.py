@@ -65,11 +65,30 @@ def test_a_failure_lets_the_neighbours_end_and_the_rest_goes_on_later(project):
     assert [call.split()[0] for call in calls][-2:] == ["evaluate", "report"]
 
 
+def test_a_run_that_cannot_be_noted_fails_alone_and_leaves_no_process(project):
+    """run.json is a folder, so that it can be read by nobody and written by nobody: as on a full disk."""
+    folder = project.root / "runs/smoke/E3/random8/seed1/run.json"
+    (folder / "in the way").mkdir(parents=True)
+    code, _, err = project.run(*SMOKE)
+    assert code == 1
+    assert "Traceback" not in err
+    assert "random8" in err
+    finished = [p for p in (project.root / "runs/smoke/E3").glob("*/seed1/run.json") if p.is_file()]
+    assert finished
+    assert all(json.loads(path.read_text())["finished"] for path in finished)
+
+
 def test_time_left_counts_what_runs_side_by_side(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(stages, "cores", lambda: 4)
+    monkeypatch.setattr(stages, "memory", lambda: 100 << 30)
     assert (room(0), room(1), room(2), room(9)) == (1, 4, 2, 1)
     made = [
         Stage(str(k), ("true",), tmp_path / "log", seconds=10, threads=threads)
         for k, threads in enumerate((0, 1, 1, 2))
     ]
-    assert time_left(made) == pytest.approx(10 + 2.5 + 2.5 + 5)
+    assert time_left(made) == pytest.approx(10 + 10 + 10)  # two of one thread each at once
+    monkeypatch.setattr(stages, "memory", lambda: 7 << 30)
+    assert room(1) == 2
+    monkeypatch.setattr(stages, "cores", lambda: 1.5)
+    assert room(1) == 1
+    assert time_left(made) == pytest.approx(10 + 20 + 10)
