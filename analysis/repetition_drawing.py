@@ -52,7 +52,9 @@ def draw_curve(
         label=label,
     )
     if len(curves) > 1 and line == "-":  # bands of both kinds of line would hide one another
-        band(axis, mean.updates, low, high, colour)
+        band(axis, mean.updates, low, high, colour, alpha=0.08)
+        for edge in (low, high):  # many arms' bands lie on one another; their edges can still be told apart
+            axis.plot(mean.updates, edge, color=colour, linewidth=0.5, alpha=0.7)
     return [int(update) for update in mean.updates]
 
 

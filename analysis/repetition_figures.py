@@ -187,7 +187,7 @@ def _frequency(result: RepetitionResult, out: Path) -> list[Path]:
     for axis in (left, right):
         axis.set_xticks(
             range(len(groups)),
-            [group_label(group).partition(" (")[0].replace("count ", "") for group in groups],
+            [group_label(group).partition(" (")[0].replace("count ", "").replace("–", "–\n") for group in groups],
         )
         axis.set_xlabel("token count in the training split")
     legend_below(figure, left, None)
