@@ -98,7 +98,7 @@ class Task(Sampled, Stock):
 
 
 def test_workers_are_started_anew_for_training_alone() -> None:
-    """A validation that --max-valid-steps ends early leaves its worker waiting, with a copy of the model as it was: seen, 24 GB after six."""
+    """A validation that --max-valid-steps ends early leaves its worker waiting, with a copy of the model as it was: two trainings so filled 24 GB."""
     task = Task()
     assert task.get_batch_iterator(task.datasets["train"]).reuse_dataloader is False
     assert task.get_batch_iterator(task.datasets["valid"]).reuse_dataloader is True
