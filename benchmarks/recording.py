@@ -117,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         task, trainer, batches = build(given.data, given.batch_size, Path(folder) / "dump.zarr")
-        recorder, idle = task.recorder, Recorder(RecordingConfig(), {}, task.dictionary, given.data)
+        recorder, idle = task.recorder, Recorder(RecordingConfig(), {}, task.recorder.sides, task.recorder.data)
         streams = recorder.streams
         table = trainer.get_model().encoder.sentence_encoder.embed_tokens.weight
         for batch in batches[:10]:  # attaches the recorder, records update 0

@@ -22,11 +22,12 @@ from torch import nn
 from ..compat import is_whole
 from ..errors import UserError
 from ..recording.corpus import count_tokens, require_corpus, require_dictionary, sha256, unigram_entropy_bits
+from ..step_config import StepConfig
 from ..tasks.masked_lm import EmbeddingMaskedLMConfig  # registers the task, as --user-dir would
 
 logger = logging.getLogger(__name__)
 TASKS = ("embedding_masked_lm", "masked_lm")
-FASTER = tuple(EmbeddingMaskedLMConfig.__annotations__)  # the task's own options: a faster step, of no use here
+FASTER = (*StepConfig.__annotations__, *EmbeddingMaskedLMConfig.__annotations__)  # a faster step is of no use here
 
 
 @dataclass(frozen=True)

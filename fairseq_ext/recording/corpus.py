@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Corpus:
     train_examples: int
     unigram_entropy_bits: float | None
     source: Any = None
+    languages: list[str] | None = None  # source and target of a corpus of pairs
 
     def attributes(self) -> dict[str, Any]:
         return asdict(self)
@@ -183,23 +185,20 @@ def row_texts(folder: Path, dictionary: Dictionary) -> list[str]:
     return list(dictionary.symbols)
 
 
-def describe(folder: Path, counts: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_], examples: int) -> Corpus:
-    """Describe the training split of a prepared corpus."""
+def described(folder: Path) -> dict[str, Any]:
+    """What the corpus's own ``corpus.json`` says; empty without one."""
     metadata = folder / "corpus.json"
-    source = name = None
     if metadata.is_file():
         try:
             known = json.loads(metadata.read_text(encoding="utf-8"))
-            source, name = known.get("source"), known.get("name")
-        except (ValueError, AttributeError):
-            logger.warning(f"{metadata} is not a JSON object; the dump will not name its source")
-    return Corpus(
-        name=name or folder.resolve().name,
-        data=str(folder),
-        dictionary_sha256=sha256(folder / "dict.txt"),
-        train_sha256=sha256(folder / "train.bin"),
-        train_tokens=int(counts.sum()),
-        train_examples=examples,
-        unigram_entropy_bits=unigram_entropy_bits(counts[counted]),
-        source=source,
-    )
+        except ValueError:
+            known = None
+        if isinstance(known, dict):
+            return known
+        logger.warning(f"{metadata} is not a JSON object; the dump will not name its source")
+    return {}
+
+
+def combined(hashes: Sequence[str]) -> str:
+    """One hash of several: the hash itself where all are the same, else that of their list."""
+    return hashes[0] if len(set(hashes)) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()

@@ -1,12 +1,14 @@
 """Exposure: how often the model has received each token and each training example, counted from its batches.
 
-Three counters of tokens (docs/sampling.md): ``visible``, ``target``, ``replacement``; and ``drawn`` of examples. A batch counts when its
-update is made: what an overflow threw away does not.
+Three counters of tokens for a masked LM (docs/sampling.md): ``visible``, ``target``, ``replacement``. For translation ``visible`` of the
+source, ``visible`` (the decoder's input) and ``target`` of the target. And ``drawn`` of examples. A batch counts when its update is made:
+what an overflow threw away does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-TOKENS = ("visible", "target", "replacement")
-KINDS = (*TOKENS, "drawn")
+Tokens = Callable[[dict[str, Any]], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counters of one length, which are one stream of the dump.
+
+    Attributes:
+        stream: its name below ``exposure/``.
+        dimension: of what they count: ``row`` or ``example``.
+        kinds: the counters' names.
+        size: how many rows or examples.
+    """
+
+    stream: str
+    dimension: str
+    kinds: tuple[str, ...]
+    size: int
+
+    def key(self, kind: str) -> str:
+        """A counter's name among those of all streams."""
+        return kind if self.stream in ("tokens", "examples") else f"{self.stream}_{kind}"
+
+
+def masked_lm_counters(rows: int) -> tuple[Counters, ...]:
+    """The token counters of a masked LM, in the order of :func:`masked_lm_tokens`."""
+    return (Counters("tokens", "row", ("visible", "target", "replacement"), rows),)
+
+
+def translation_counters(source_rows: int, target_rows: int) -> tuple[Counters, ...]:
+    """The token counters of a translation, in the order of :func:`translation_tokens`."""
+    return (
+        Counters("source", "row", ("visible",), source_rows),
+        Counters("target", "row", ("visible", "target"), target_rows),
+    )
 
 
 def masked_lm_tokens(sample: dict[str, Any], pad: int, mask: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,28 +66,38 @@ def masked_lm_tokens(sample: dict[str, Any], pad: int, mask: int) -> tuple[Tenso
     return source[visible], target[chosen], source[replacement]
 
 
+def translation_tokens(sample: dict[str, Any], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids of a batch of pairs by counter: the encoder's input, the decoder's input, what the decoder was to predict; (n,) int64 each."""
+    inputs = sample["net_input"]
+    return tuple(ids[ids != pad] for ids in (inputs["src_tokens"], inputs["prev_output_tokens"], sample["target"]))  # type: ignore[return-value]
+
+
 class Exposure:
     """Counts of what the model received, over all ranks.
 
     Args:
-        rows: of the dictionary.
-        examples: of the training split.
-        tokens: gives a batch's token ids by counter.
+        counters: of tokens.
+        examples: number of the training split's.
+        tokens: gives a batch's token ids, one tensor for each counter in their order.
         draws: gives the examples of a batch's ids.
         world_size: number of ranks; with more than one, every rank must call :meth:`commit` at every update.
     """
 
     def __init__(
         self,
-        rows: int,
+        counters: Sequence[Counters],
         examples: int,
-        tokens: Callable[[dict[str, Any]], Sequence[Tensor]],
+        tokens: Tokens,
         draws: Callable[[NDArray[np.int64]], NDArray[np.int64]],
         world_size: int = 1,
     ) -> None:
         self._tokens, self._draws, self._world_size = tokens, draws, world_size
-        sizes = {**dict.fromkeys(TOKENS, rows), "drawn": examples}
-        self.counts = {kind: torch.zeros(size, dtype=torch.int64) for kind, size in sizes.items()}
+        self.counters = (*counters, Counters("examples", "example", ("drawn",), examples))
+        self.counts = {
+            entry.key(kind): torch.zeros(entry.size, dtype=torch.int64)
+            for entry in self.counters
+            for kind in entry.kinds
+        }
         self._pending: list[tuple[Tensor, ...]] = []
 
     @torch.no_grad()
@@ -69,17 +114,16 @@ class Exposure:
     def commit(self) -> None:
         """Count the batches noted since the last update, of all ranks."""
         empty = torch.zeros(0, dtype=torch.int64)
-        ids = [torch.cat([empty, *(batch[i].long().cpu() for batch in self._pending)]) for i in range(len(KINDS))]
+        ids = [torch.cat([empty, *(batch[i].long().cpu() for batch in self._pending)]) for i in range(len(self.counts))]
         self._pending.clear()
         if self._world_size > 1:
             ids = _gathered(ids)
-        for kind, found in zip(KINDS, ids, strict=True):
-            counter = self.counts[kind]
+        for counter, found in zip(self.counts.values(), ids, strict=True):
             counter += torch.bincount(found, minlength=len(counter))
 
-    def values(self, kinds: Sequence[str]) -> dict[str, NDArray[np.uint32]]:
-        """The counters now, (rows,) or (examples,) uint32 each."""
-        return {kind: self.counts[kind].numpy().astype(np.uint32) for kind in kinds}
+    def values(self, of: Counters) -> dict[str, NDArray[np.uint32]]:
+        """A stream's counters now, uint32 (size,) each."""
+        return {kind: self.counts[of.key(kind)].numpy().astype(np.uint32) for kind in of.kinds}
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

@@ -27,19 +27,18 @@ from typing import Any, ParamSpec, TypeVar
 import fairseq
 import numpy as np
 import torch
-from fairseq.data import Dictionary
 from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
 from .. import failpoints
 from ..errors import UserError
 from ..version import __version__
-from . import corpus as corpora
+from . import sides as corpora
 from . import space, store, traces
 from .config import RecordingConfig, Streams, check
-from .exposure import TOKENS, Exposure
+from .exposure import Exposure
 from .rows import Rows
-from .rows import describe as describe_rows
+from .sides import Counted, Side, side_of
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec, find_tables
 from .writer import AsyncWriter
@@ -74,8 +73,8 @@ def _ends_the_run(method: Callable[P, T]) -> Callable[P, T]:
 class _Table:
     """A table while it is recorded."""
 
-    def __init__(self, spec: TableSpec, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
-        self.spec, self.rows, self.traced = spec, rows, traced
+    def __init__(self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
+        self.spec, self.side, self.rows, self.traced = spec, side, rows, traced
         device = spec.parameter.device
         self.statistics = TableStatistics(rows, device)
         self.traced_on_device = torch.from_numpy(traced).to(device)
@@ -109,15 +108,15 @@ class Recorder:
     Args:
         options: the task's recording options.
         config: the run's whole configuration as plain values.
-        dictionary: the task's.
+        sides: of the corpus, source before target.
         data: the corpus's folder.
 
     Raises:
         UserError: options are malformed or contradict one another, or the run cannot be recorded.
     """
 
-    def __init__(self, options: RecordingConfig, config: dict[str, Any], dictionary: Dictionary, data: str) -> None:
-        self.options, self.config, self.dictionary, self.data = options, config, dictionary, data
+    def __init__(self, options: RecordingConfig, config: dict[str, Any], sides: tuple[Side, ...], data: Path) -> None:
+        self.options, self.config, self.sides, self.data = options, config, sides, data
         self.streams = check(options)
         self.path = Path(options.record_dir) if options.record_dir else None
         self.tables: list[_Table] = []
@@ -205,24 +204,18 @@ class Recorder:
         if self.streams is None or self.path is None:
             raise ValueError("recording is off")
         atexit.register(self._leave)
-        folder = corpora.require_corpus(self.data)
-        counts, examples = corpora.count_tokens(folder / "train", len(self.dictionary))
-        rows = describe_rows(self.dictionary, counts, corpora.row_texts(folder, self.dictionary))
-        chosen = self.options.record_trace_tokens
-        traced = (
-            traces.rows_from_file(Path(chosen), rows)
-            if chosen
-            else traces.default_rows(rows, self.options.record_trace_sample)
-        )
-        specs = find_tables(model, [len(self.dictionary)], self.options.record_tables)
-        self.tables = [_Table(spec, rows, traced, self.streams) for spec in specs]
-        self.corpus = corpora.describe(folder, counts, rows.counted, examples)
+        split = str(self._section("dataset").get("train_subset") or "train")
+        counted = corpora.count(self.data, split, self.sides)
+        lengths = [len(side.dictionary) for side in self.sides]
+        specs = find_tables(model, lengths, self.options.record_tables)
+        self.tables = [self._table(spec, counted) for spec in specs]
+        self.corpus = counted.corpus
         self._open_exposure: dict[str, store.Stream] = {}
-        self.identity = self._identity(traced)
+        self.identity = self._identity()
         self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
         last = int(self._section("optimization").get("max_update") or 0) or None
-        sizes = [(len(t.rows), t.spec.dim, len(traced), len(rows.groups)) for t in self.tables]
+        sizes = [(len(t.rows), t.spec.dim, len(t.traced), len(t.rows.groups)) for t in self.tables]
         counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
         needed = space.estimate(self.streams, sizes, update, last, counters)
         logger.info(f"recording {', '.join(t.spec.name for t in self.tables)} into {self.path}: {needed}")
@@ -261,7 +254,18 @@ class Recorder:
         else:
             self.last_recorded = update
 
-    def _identity(self, traced: np.ndarray) -> dict[str, Any]:
+    def _table(self, spec: TableSpec, counted: Counted) -> _Table:
+        side = side_of((spec.name, *spec.aliases), self.sides)
+        rows = counted.rows(side)
+        chosen = self.options.record_trace_tokens
+        traced = (
+            traces.rows_from_file(Path(chosen), rows)
+            if chosen
+            else traces.default_rows(rows, self.options.record_trace_sample)
+        )
+        return _Table(spec, side, rows, traced, self.streams)
+
+    def _identity(self) -> dict[str, Any]:
         """What a run must share with a dump to continue it."""
         model = {k: v for k, v in self._section("model").items() if isinstance(v, int | float | str | bool)}
         architecture = (
@@ -271,6 +275,10 @@ class Recorder:
             "encoder_layers",
             "encoder_ffn_embed_dim",
             "encoder_attention_heads",
+            "decoder_embed_dim",
+            "decoder_layers",
+            "decoder_ffn_embed_dim",
+            "decoder_attention_heads",
         )
         return {
             "tables": {t.spec.name: [t.spec.rows, t.spec.dim, *t.spec.aliases] for t in self.tables},
@@ -282,7 +290,7 @@ class Recorder:
                 n: getattr(self.options, f"record_{n}")
                 for n in ("statistics", "movement", "traces", "snapshots", "exposure")
             },
-            "traced tokens": hashlib.sha256(traced.tobytes()).hexdigest()[:16],
+            "traced tokens": hashlib.sha256(b"".join(t.traced.tobytes() for t in self.tables)).hexdigest()[:16],
         }
 
     @property
@@ -334,18 +342,13 @@ class Recorder:
             about = {
                 "name": table.spec.name,
                 "aliases": list(table.spec.aliases),
+                "side": table.side,
                 "rows": table.spec.rows,
                 "dim": table.spec.dim,
             }
             store.create_table(target, table.spec.name, about, table.rows, table.spec.dim, table.names, table.traced)
         if self._counts:
-            store.create_exposure(
-                target,
-                {
-                    "tokens": ("row", TOKENS, len(self.exposure.counts["target"])),
-                    "examples": ("example", ("drawn",), len(self.exposure.counts["drawn"])),
-                },
-            )
+            store.create_exposure(target, self.exposure.counters)
         target.consolidate()
         failpoints.reach("create")
         temporary.rename(self.path)
@@ -396,9 +399,9 @@ class Recorder:
             if "snapshots" in table.open and first == 0 and update > 0:
                 values = table.open["snapshots"].arrays["values"][0].read().result()
                 table.initial = torch.from_numpy(np.ascontiguousarray(values)).to(table.weight.device)
-        for name in ("tokens", "examples") if self._counts else ():
-            key = f"exposure/{name}"
-            self._open_exposure[name], cut = self._continue(key, "exposure", 1, update, first, fresh)
+        for counters in self.exposure.counters if self._counts else ():
+            key = f"exposure/{counters.stream}"
+            self._open_exposure[counters.stream], cut = self._continue(key, "exposure", 1, update, first, fresh)
             dropped += cut
         if not fresh:
             logger.info(
@@ -478,8 +481,8 @@ class Recorder:
             if "snapshots" in table.names and (begins or update in self.streams.snapshots):
                 self._submit(self._write_snapshot, table, update, table.copy())
         if self._counts and (begins or update in self.streams.exposure):
-            for name, kinds in (("tokens", TOKENS), ("examples", ("drawn",))):
-                stream, values = self._open_exposure[name], self.exposure.values(kinds)
+            for counters in self.exposure.counters:
+                stream, values = self._open_exposure[counters.stream], self.exposure.values(counters)
                 self._submit(stream.append, update, values)
         self.last_recorded = update
         metrics.log_scalar("record_stall", self.writer.stalled, weight=0, priority=1700, round=2)

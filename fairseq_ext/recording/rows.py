@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class Rows:
         group: int16 [V], index into ``groups``; -1 for special rows.
         groups: ``zero``, decades of the count, ``unreachable``.
         texts: V texts, one a row.
+        by_side: for a corpus of pairs, int64 [V] occurrences in its ``source`` and its ``target``.
     """
 
     count: npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class Rows:
     group: npt.NDArray[np.int16]
     groups: tuple[Group, ...]
     texts: tuple[str, ...]
+    by_side: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.count)
@@ -67,13 +69,19 @@ def _name(low: int, high: int | None) -> str:
     return f"{low:,}+" if high is None else f"{low:,}-{high:,}"
 
 
-def describe(dictionary: Dictionary, counts: npt.NDArray[np.int64], texts: list[str] | None = None) -> Rows:
+def describe(
+    dictionary: Dictionary,
+    counts: npt.NDArray[np.int64],
+    texts: list[str] | None = None,
+    by_side: dict[str, npt.NDArray[np.int64]] | None = None,
+) -> Rows:
     """Describe the rows of a table that belongs to ``dictionary``.
 
     Args:
         dictionary: fairseq's dictionary of V symbols.
         counts: int64 [V].
         texts: V texts, or ``None`` for the dictionary's own symbols.
+        by_side: int64 [V] by side, where the corpus has two.
 
     Raises:
         ValueError: the lengths differ.
@@ -97,4 +105,4 @@ def describe(dictionary: Dictionary, counts: npt.NDArray[np.int64], texts: list[
     group[filler] = len(groups)
     groups.append(Group("unreachable", 0, None, int(filler.sum()), False))
     symbols = texts if texts is not None else list(dictionary.symbols)
-    return Rows(counts.astype(np.int64), counted, group, tuple(groups), tuple(symbols))
+    return Rows(counts.astype(np.int64), counted, group, tuple(groups), tuple(symbols), by_side or {})

@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import tensorstore as ts
 
 from .. import failpoints
 from ..errors import UserError
+from .exposure import Counters
 from .rows import Rows
 from .statistics import BY_GROUP
 
@@ -384,6 +386,7 @@ def create_table(
         "count": rows.count,
         "counted": rows.counted,
         "group": rows.group,
+        **{f"count_{side}": values for side, values in rows.by_side.items()},
     }.items():
         store.write_whole(f"{key}/rows/{field}", values, ("row",))
     size = len(rows)
@@ -416,13 +419,9 @@ def traces_chunk(traced: int, dim: int) -> int:
     return int(np.clip(LARGEST_CHUNK // max(1, traced * dim * 4), 1, 1024))
 
 
-def create_exposure(store: Store, counters: dict[str, tuple[str, tuple[str, ...], int]]) -> None:
-    """Create the streams of exposure.
-
-    Args:
-        counters: for each stream of the group ``exposure`` the dimension of its counters, their names and their number.
-    """
+def create_exposure(store: Store, counters: Sequence[Counters]) -> None:
+    """Create the streams of exposure."""
     store.write_json("exposure/zarr.json", group_metadata())
-    for stream, (dimension, kinds, size) in counters.items():
-        arrays = {kind: array_metadata((0, size), (1, max(1, size)), "uint32", ("update", dimension)) for kind in kinds}
-        Stream.create(store, f"exposure/{stream}", arrays, {})
+    for entry in counters:
+        metadata = array_metadata((0, entry.size), (1, max(1, entry.size)), "uint32", ("update", entry.dimension))
+        Stream.create(store, f"exposure/{entry.stream}", dict.fromkeys(entry.kinds, metadata), {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .profiles import MaskedLM
+from .sizes import MaskedLM
 from .stages import Context, Run, Stage, shown
 
 EXPERIMENT = "E1"

@@ -50,18 +50,37 @@ def check(stages: Sequence[Stage]) -> None:
             )
 
 
-def execute(stages: Sequence[Stage], out: TextIO) -> None:
-    """Run what is not finished yet. Raises StageError or Interrupted."""
+def execute(stages: Sequence[Stage], out: TextIO) -> dict[str, str]:
+    """Run what is not finished yet.
+
+    Returns:
+        the experiments that were left out because an optional stage of theirs failed, and why.
+
+    Raises:
+        StageError: another stage failed.
+        Interrupted: a signal came.
+    """
     check(stages)
     unknown = any(stage.run and not stage.seconds and not stage.is_finished() for stage in stages)
     estimate = f"about {duration(time_left(stages))}" + (" and what was never measured" if unknown else "")
     print(f"{len(stages)} stages, {estimate} after set-up", file=out, flush=True)
+    left_out: dict[str, str] = {}
     for threads, group in itertools.groupby(enumerate(stages, 1), key=lambda entry: entry[1].threads):
+        entries = [entry for entry in group if entry[1].experiment not in left_out]
         if threads:
-            _group(list(group), room(threads), len(stages), out)
-        else:
-            for entry in group:
-                _group([entry], 1, len(stages), out)
+            _group(entries, room(threads), len(stages), out)
+            continue
+        for number, stage in entries:
+            if stage.experiment in left_out:
+                continue
+            try:
+                _group([(number, stage)], 1, len(stages), out)
+            except StageError as error:
+                if not stage.optional:
+                    raise
+                left_out[stage.experiment] = str(error)
+                print(f"{error}\n{stage.experiment} is left out; the rest goes on", file=out, flush=True)
+    return left_out
 
 
 def _group(entries: list[tuple[int, Stage]], at_once: int, of: int, out: TextIO) -> None:

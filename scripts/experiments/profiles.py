@@ -2,97 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """A corpus below data-bin and the script that makes it (empty: the user has made it)."""
-
-    name: str
-    script: str = ""
-    options: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class MaskedLM:
-    """One masked-LM training: the variables of scripts/train_e1.sh. `seconds` is the estimate for one seed."""
-
-    updates: int
-    layers: int
-    dim: int
-    ffn: int
-    heads: int
-    batch: int
-    lr: str
-    warmup: int
-    valid_every: int
-    valid_examples: int
-    save_every: int
-    statistics: str
-    movement: str
-    traces: str
-    snapshots: str
-    device: str = "auto"
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm of E3: the variables of scripts/train_e3.sh."""
-
-    name: str
-    pool: str = "random"
-    repeat: int = 1
-    fraction: float = 0.0
-    order: str = "spread"
-
-
-@dataclass(frozen=True)
-class Repetition:
-    """E3: its arms, all of `updates` times `tokens` tokens. `every` is the interval of validation and snapshots, `save_every` that of checkpoints;
-    `held_out` and `seen` are the examples evaluated, `masks` how often each is masked; `options` go to fairseq-train as they are; `seeds` are its own ones, where they are not the profile's; `threads` is that
-    of one training, where several run side by side (0: one after the other, each with the whole machine); `seconds` is the estimate for one arm and
-    seed."""
-
-    arms: tuple[Arm, ...]
-    updates: int
-    tokens: int
-    layers: int
-    dim: int
-    ffn: int
-    heads: int
-    lr: str
-    warmup: int
-    every: int
-    save_every: int
-    valid_examples: int
-    options: tuple[str, ...] = ()
-    dropout: float = 0.1
-    held_out: int = 348
-    seen: int = 300
-    masks: int = 2
-    device: str = "auto"
-    seeds: tuple[int, ...] = ()
-    threads: int = 0
-    seconds: float = 0.0
-    evaluation_seconds: float = 3.0
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a profile runs. `report_seconds` is the estimate for analyses and report together."""
-
-    name: str
-    purpose: str
-    seeds: tuple[int, ...]
-    corpus: Corpus
-    base: MaskedLM
-    report_seconds: float
-    report_options: tuple[str, ...] = ()
-    repetition: Repetition | None = None
-
+from .sizes import Arm, Corpus, MaskedLM, Profile, Repetition, Sharing
 
 WIKIPEDIA_SAMPLE = Corpus("wikipedia-sample", "scripts/prepare_wikipedia_sample.sh", seconds=30)
 WIKITEXT_103 = Corpus("wikitext-103", "scripts/prepare_wikitext103.sh", seconds=600)
@@ -120,6 +32,99 @@ _STUDY_MODEL = MaskedLM(
     traces="every:5",
     snapshots="log2,every:50",
     seconds=250,
+)
+
+LIBREOFFICE_HELP = Corpus("libreoffice-help", "scripts/prepare_libreoffice_help.sh", seconds=60)
+MULTI30K = Corpus(
+    "multi30k-4k", "scripts/prepare_multi30k.sh", ("--name", "multi30k-4k", "--vocabulary", "4000"), seconds=30
+)
+IWSLT14 = Corpus(
+    "iwslt14-10k", "scripts/prepare_iwslt14.sh", ("--name", "iwslt14-10k", "--vocabulary", "10000"), seconds=120
+)
+_QUICK_SHARING = Sharing(
+    corpus=LIBREOFFICE_HELP,
+    arms=("none", "decoder", "all"),
+    arch="transformer_iwslt_de_en",
+    updates=60,
+    tokens=2000,
+    layers=2,
+    dim=256,
+    ffn=512,
+    heads=4,
+    lr="2e-3",
+    warmup=20,
+    every=30,
+    snapshots=30,
+    options=("--attention-dropout", "0.1"),
+    beam=2,
+    rounds=12,
+    device="cpu",
+    threads=1,
+    seconds=45,
+    translation_seconds=20,
+    speed_seconds=25,
+)
+_SMOKE_SHARING = replace(
+    _QUICK_SHARING,
+    corpus=Corpus(
+        "libreoffice-smoke",
+        "scripts/prepare_libreoffice_help.sh",
+        ("--name", "libreoffice-smoke", "--limit-pairs", "3000", "--vocabulary", "1000"),
+        seconds=30,
+    ),
+    updates=20,
+    tokens=500,
+    layers=1,
+    dim=32,
+    ffn=64,
+    heads=2,
+    every=10,
+    snapshots=10,
+    beam=1,
+    rounds=8,
+    seconds=12,
+    translation_seconds=15,
+    speed_seconds=12,
+)
+_STANDARD_SHARING = replace(
+    _QUICK_SHARING,
+    corpus=MULTI30K,
+    updates=2800,  # 20 epochs
+    tokens=4096,
+    layers=4,
+    dim=128,
+    ffn=256,
+    lr="5e-3",
+    warmup=400,
+    every=140,  # an epoch
+    snapshots=700,
+    average=5,
+    beam=5,
+    rounds=40,
+    seconds=1500,
+    translation_seconds=60,
+    speed_seconds=90,
+)
+_GPU_SHARING = Sharing(
+    corpus=IWSLT14,
+    arms=("none", "decoder", "all"),
+    arch="transformer_iwslt_de_en",
+    updates=12_000,
+    tokens=8000,
+    layers=6,
+    dim=512,
+    ffn=1024,
+    heads=4,
+    lr="5e-4",
+    warmup=4000,
+    every=1000,
+    snapshots=2000,
+    options=("--attention-dropout", "0.1", "--amp"),
+    dropout=0.3,
+    average=5,
+    device="gpu",
+    rounds=100,
+    generation_tokens=12_000,
 )
 
 # Pre-norm and untied: a small model that is tied learns slower, since its input vectors follow the common direction of the
@@ -222,6 +227,7 @@ PROFILES: dict[str, Profile] = {
             report_seconds=40,
             report_options=("--points", "400"),
             repetition=_SMOKE_REPETITION,
+            sharing=_SMOKE_SHARING,
         ),
         Profile(
             "quick",
@@ -231,6 +237,7 @@ PROFILES: dict[str, Profile] = {
             _STUDY_MODEL,
             report_seconds=45,
             repetition=_QUICK_REPETITION,
+            sharing=_QUICK_SHARING,
         ),
         Profile(
             "standard",
@@ -249,6 +256,7 @@ PROFILES: dict[str, Profile] = {
             ),
             report_seconds=90,
             repetition=_REPETITION,
+            sharing=_STANDARD_SHARING,
         ),
         Profile(
             "gpu",
@@ -289,6 +297,7 @@ PROFILES: dict[str, Profile] = {
                 threads=0,
                 seconds=0,
             ),
+            sharing=_GPU_SHARING,
         ),
         Profile(
             "study",
@@ -311,8 +320,10 @@ PROFILES: dict[str, Profile] = {
                 seconds=0,
             ),
             report_seconds=600,
+            sharing=replace(_GPU_SHARING, updates=60_000, every=5000, snapshots=5000),
         ),
     )
 }
 DEFAULT = "quick"
 CORPORA = {corpus.name: corpus for corpus in (WIKIPEDIA_SAMPLE, WIKITEXT_103)}
+PAIRS = {corpus.name: corpus for corpus in (LIBREOFFICE_HELP, MULTI30K, IWSLT14)}

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import base, repetition
+from . import base, repetition, sharing
 from .stages import Context, Stage
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """`stages` makes its stages after set-up and corpus; None while the experiment is not built yet."""
+    """`stages` makes its stages after set-up and corpus; None while the experiment is not built yet. `text`: it trains on the masked LM's corpus."""
 
     id: str
     title: str
     stages: Callable[[Context], list[Stage]] | None = None
+    text: bool = True
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -24,7 +25,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment("E1", "base: geometry of the embedding table over updates (C1, C2, C4, C7)", base.stages),
         Experiment("E2", "layers: parameters in the embedding space (C5)"),
         Experiment("E3", "repetition and diversity, at equal updates and tokens (C3)", repetition.stages),
-        Experiment("E4", "shared embeddings in translation (C6)"),
+        Experiment("E4", "shared embeddings in translation: parameters, speed, BLEU (C6)", sharing.stages, text=False),
         Experiment("E5", "the cause of the drift"),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .profiles import Arm, Repetition
+from .sizes import Arm, Repetition
 from .stages import Context, Run, Stage, shown
 
 EXPERIMENT = "E3"

@@ -6,13 +6,15 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .execute import Interrupted, StageError, execute, lock
-from .profiles import CORPORA, DEFAULT, PROFILES, Corpus, Profile
+from .profiles import CORPORA, DEFAULT, PAIRS, PROFILES
 from .progress import duration
 from .registry import EXPERIMENTS
-from .stages import ROOT, Context, Stage, corpus_stages, report_stage, setup_stage, shown, time_left
+from .sizes import Corpus, Profile
+from .stages import ROOT, Context, Stage, corpus_stages, read_json, report_stage, setup_stage, shown, time_left
 
 
 class UsageError(Exception):
@@ -32,6 +34,11 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", metavar="N|LIST", help="a number of seeds (3 means 1,2,3), or a list such as 4,7 (4, for one)"
     )
     result.add_argument("--corpus", metavar="NAME", help=f"{', '.join(CORPORA)}, or a corpus of yours below data-bin")
+    result.add_argument(
+        "--pairs",
+        metavar="NAME",
+        help=f"corpus of sentence pairs for E4: {', '.join(PAIRS)}, or one of yours below data-bin (default: the profile's)",
+    )
     result.add_argument("--runs", metavar="DIR", type=Path, help="folder of the runs")
     result.add_argument("--data-bin", metavar="DIR", type=Path, help="folder of the corpora (default: data-bin)")
     result.add_argument("--report", metavar="DIR", type=Path, help="folder of the report")
@@ -51,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.dry_run:
             return dry_run(stages)
         with lock(context.runs):
-            execute(stages, sys.stdout)
+            left_out = execute(stages, sys.stdout)
     except UsageError as error:
         print(f"run_all: {error}", file=sys.stderr)
         return 2
@@ -63,7 +70,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"run_all: stopped by {stop}; the same command goes on from here: {again}", file=sys.stderr)
         return 128 + stop.number
     print(f"report: {shown(context.report / 'index.html')}")
-    return 0
+    for name in left_out:
+        print(f"run_all: {name} is not in it: {left_out[name].splitlines()[-1].strip()}", file=sys.stderr)
+    return 1 if left_out and arguments.only else 0
 
 
 def make_context(arguments: argparse.Namespace) -> Context:
@@ -71,6 +80,7 @@ def make_context(arguments: argparse.Namespace) -> Context:
     profile = PROFILES[arguments.profile]
     below = "" if profile.name == DEFAULT else profile.name
     data_bin = (arguments.data_bin or ROOT / "data-bin").absolute()
+    chosen, languages = pairs(arguments.pairs, profile, data_bin)
     return Context(
         profile=profile,
         seeds=seeds(arguments.seeds, profile),
@@ -79,6 +89,8 @@ def make_context(arguments: argparse.Namespace) -> Context:
         data_bin=data_bin,
         report=(arguments.report or ROOT / "report" / below).absolute(),
         corpus=corpus(arguments.corpus, profile, data_bin),
+        pairs=chosen,
+        languages=languages,
     )
 
 
@@ -112,6 +124,22 @@ def corpus(name: str | None, profile: Profile, data_bin: Path) -> Corpus:
     return Corpus(name)
 
 
+def pairs(name: str | None, profile: Profile, data_bin: Path) -> tuple[Corpus | None, tuple[str, str]]:
+    """The profile's corpus of pairs or the one that was asked for, and its source and target language. Raises UsageError."""
+    own = profile.sharing.corpus if profile.sharing else None
+    if name is None or (own is not None and name == own.name):
+        return own, ("en", "de")
+    if name in PAIRS:
+        return PAIRS[name], ("en", "de")
+    known = read_json(data_bin / name / "corpus.json").get("languages")
+    if not (isinstance(known, list) and len(known) == 2):
+        raise UsageError(
+            f"--pairs {name}: expected {', '.join(PAIRS)} or a prepared corpus of sentence pairs, found none in {shown(data_bin / name)}; "
+            f"make it with bash scripts/prepare_pairs.sh --name {name} --source-lang XX --target-lang YY SOURCE_FILE TARGET_FILE"
+        )
+    return Corpus(name), (str(known[0]), str(known[1]))
+
+
 def experiments(only: str | None) -> list[str]:
     """The experiments to run, in the registry's order. Raises UsageError."""
     if only is None:
@@ -134,12 +162,13 @@ def all_stages(context: Context, chosen: Sequence[str]) -> list[Stage]:
         make = EXPERIMENTS[name].stages
         made = make(context) if make else []
         if not made and len(chosen) == 1:
-            sizes = ", ".join(profile for profile, size in PROFILES.items() if size.repetition)
+            sizes = ", ".join(p.name for p in PROFILES.values() if make and make(replace(context, profile=p)))
             raise UsageError(
                 f"--only {name}: the profile {context.profile.name} has no size for it; these have: {sizes}"
             )
         own += made
-    return [setup_stage(context), *corpus_stages(context), *own, report_stage(context, own)]
+    text = corpus_stages(context) if any(EXPERIMENTS[name].text for name in chosen) else []
+    return [setup_stage(context), *text, *own, report_stage(context, own)]
 
 
 def dry_run(stages: Sequence[Stage]) -> int:

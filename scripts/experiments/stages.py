@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .profiles import Corpus, Profile
+from .sizes import Corpus, Profile
 
 MEMORY = 3 << 30  # bytes that one of several trainings side by side is given
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +51,8 @@ class Stage:
         seconds: how long it may take.
         threads: 0: it takes the whole machine; otherwise stages beside it in the list with as many threads run at the same time.
         run: what is trained; a training stage is never repeated over another command's results.
+        experiment: that it belongs to; empty: all depend on it.
+        optional: if it fails, its experiment is left out and the others go on.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Stage:
     seconds: float = 0.0
     threads: int = 0
     run: Run | None = None
+    experiment: str = ""
+    optional: bool = False
 
     def line(self) -> str:
         """The command as one line for a shell in the project's root."""
@@ -94,7 +98,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Context:
-    """What the user asked for; an experiment makes its stages of it. Paths are absolute; `asked`: the seeds are the user's, not the profile's."""
+    """What the user asked for; an experiment makes its stages of it. Paths are absolute; `asked`: the seeds are the user's, not the profile's;
+    `pairs` and `languages` (source, target): the corpus of sentence pairs, of E4."""
 
     profile: Profile
     seeds: tuple[int, ...]
@@ -103,10 +108,16 @@ class Context:
     data_bin: Path
     report: Path
     corpus: Corpus
+    pairs: Corpus | None = None
+    languages: tuple[str, str] = ("en", "de")
 
     @property
     def data(self) -> Path:
         return self.data_bin / self.corpus.name
+
+    @property
+    def default_data_bin(self) -> Path:
+        return ROOT / "data-bin"
 
     def run_folder(self, experiment: str, arm: str, seed: int) -> Path:
         return self.runs / experiment / arm / f"seed{seed}"
@@ -166,7 +177,7 @@ def corpus_stages(context: Context) -> list[Stage]:
     if not corpus.script:
         return []
     command = ["bash", corpus.script, *corpus.options]
-    if context.data_bin != ROOT / "data-bin":
+    if context.data_bin != context.default_data_bin:
         command += ["--data-bin", shown(context.data_bin)]
     return [
         Stage(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_ext.recording.exposure import Exposure, masked_lm_tokens
+from fairseq_ext.recording.exposure import (
+    Exposure,
+    masked_lm_counters,
+    masked_lm_tokens,
+    translation_counters,
+    translation_tokens,
+)
 
 PAD, MASK = 1, 9
 
@@ -19,7 +25,7 @@ def batch() -> dict[str, object]:
 
 
 def make() -> Exposure:
-    return Exposure(10, 5, lambda sample: masked_lm_tokens(sample, PAD, MASK), lambda ids: ids)
+    return Exposure(masked_lm_counters(10), 5, lambda sample: masked_lm_tokens(sample, PAD, MASK), lambda ids: ids)
 
 
 def test_each_position_counts_where_it_belongs() -> None:
@@ -27,7 +33,7 @@ def test_each_position_counts_where_it_belongs() -> None:
     exposure.receive(batch())
     assert all(counter.sum() == 0 for counter in exposure.counts.values())  # the update is not made yet
     exposure.commit()
-    found = exposure.values(list(exposure.counts))
+    found = {kind: values for entry in exposure.counters for kind, values in exposure.values(entry).items()}
     assert found["visible"].tolist() == [0, 0, 0, 0, 0, 1, 1, 0, 1, 0]
     assert found["target"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]
     assert found["replacement"].tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
@@ -43,7 +49,7 @@ def test_what_an_overflow_threw_away_does_not_count() -> None:
     exposure.receive(batch())
     exposure.commit()
     exposure.commit()
-    assert exposure.values(["drawn"])["drawn"].tolist() == [2, 0, 0, 2, 0]
+    assert exposure.counts["drawn"].tolist() == [2, 0, 0, 2, 0]
 
 
 def test_a_state_goes_on_and_another_corpus_does_not_fit() -> None:
@@ -53,6 +59,25 @@ def test_a_state_goes_on_and_another_corpus_does_not_fit() -> None:
     other.resume_from(one.state())
     other.receive(batch())
     other.commit()
-    assert other.values(["target"])["target"].tolist() == [0, 0, 0, 0, 2, 2, 2, 2, 0, 0]
+    assert other.counts["target"].tolist() == [0, 0, 0, 0, 2, 2, 2, 2, 0, 0]
     with pytest.raises(ValueError, match="expected 6 counters, found 5"):
-        Exposure(10, 6, lambda sample: (), lambda ids: ids).resume_from(one.state())
+        Exposure(masked_lm_counters(10), 6, lambda sample: (), lambda ids: ids).resume_from(one.state())
+
+
+def test_a_translation_counts_each_side_apart() -> None:
+    sources, before = torch.tensor([[PAD, 4, 5, 2], [6, 6, 7, 2]]), torch.tensor([[2, 8, PAD], [2, 8, 3]])
+    target = torch.tensor([[8, 2, PAD], [8, 3, 2]])
+    pairs = {
+        "id": torch.tensor([1, 1]),
+        "net_input": {"src_tokens": sources, "prev_output_tokens": before},
+        "target": target,
+    }
+    exposure = Exposure(translation_counters(9, 10), 2, lambda sample: translation_tokens(sample, PAD), lambda ids: ids)
+    exposure.receive(pairs)
+    exposure.commit()
+    source, targets, examples = (exposure.values(entry) for entry in exposure.counters)
+    assert source["visible"].tolist() == [0, 0, 2, 0, 1, 1, 2, 1, 0]
+    assert targets["visible"].tolist() == [0, 0, 2, 1, 0, 0, 0, 0, 2, 0]
+    assert targets["target"].tolist() == [0, 0, 2, 1, 0, 0, 0, 0, 2, 0]
+    assert examples["drawn"].tolist() == [0, 2]
+    assert list(exposure.state()) == ["source_visible", "target_visible", "target_target", "drawn"]

@@ -47,7 +47,10 @@ def test_each_line_is_a_command_of_a_file_that_is_there(profile, elsewhere, caps
     seeds, repetition = len(PROFILES[profile].seeds), PROFILES[profile].repetition
     arms = len(repetition.arms) if repetition else 0
     own = len(repetition.seeds) or seeds if repetition else 0
-    assert len(lines) == 3 + seeds + (arms * own + 2 if arms else 0)
+    sharing = PROFILES[profile].sharing
+    runs = len(sharing.arms) * (len(sharing.seeds) or seeds) if sharing else 0
+    translations = 2 + 2 * runs if sharing else 0  # corpus, speed, each run's training and translation
+    assert len(lines) == 3 + seeds + (arms * own + 2 if arms else 0) + translations
     for line in lines:
         _, words = split(line)
         assert words[0] in ("bash", ".venv/bin/python")

@@ -1,0 +1,211 @@
+"""The command: translates a split with ``fairseq-generate`` and writes what the analysis reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..evaluate.command import _Parser, whole_number
+from ..recording.corpus import combined, described, sha256
+from ..recording.sides import pair_split
+from .loading import Trained, load, model_card
+from .words import count_test_words
+
+FORMAT, FORMAT_VERSION = "embedding-translation", 1
+USER_DIR = Path(__file__).resolve().parents[1]
+_HYPOTHESIS = re.compile(r"H-(\d+)\t[^\t]*\t?(.*)")
+
+
+def parser() -> Any:
+    result = _Parser(
+        prog="python -m fairseq_ext.translate",
+        description="Translate a split with trained models by fairseq-generate, into RUN_FOLDER/translation/, and count the model's "
+        "parameters, into RUN_FOLDER/model.json (docs/translation-format.md).",
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("runs", type=Path, nargs="+", metavar="RUN_FOLDER", help="folder of a run: checkpoints/, run.json")
+    add("--data", type=Path, metavar="DIR", help="the corpus (default: the one that the run was trained on)")
+    add("--subset", default="test", help="the split to translate (default: %(default)s)")
+    add("--beam", type=whole_number(1, 100), default=5, help="width of the beam search (default: %(default)s)")
+    add("--lenpen", type=float, default=1.0, help="length penalty: above 1 favours longer (default: %(default)s)")
+    add("--average", type=whole_number(1, 1000), default=1, metavar="N", help="average the N newest checkpoints")
+    add("--max-tokens", type=whole_number(1), default=4000, metavar="N", help="source tokens a batch (default: 4000)")
+    add("--cpu", action="store_true", help="even where there is a GPU")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Translate with every run; an error ends the program with one line."""
+    given = parser().parse_args(arguments)
+    for folder in given.runs:
+        translate(folder, given)
+
+
+def translate(folder: Path, given: Any) -> None:
+    """Translate with one run; its ``translation/`` appears whole or stays as it was.
+
+    Raises:
+        UserError: the run cannot be loaded, the split is not there, or ``fairseq-generate`` fails.
+    """
+    began = time.monotonic()
+    trained = load(folder, None, given.data, given.average)
+    source, target = trained.languages
+    halves = pair_split(trained.data, given.subset, source, target)
+    train = pair_split(trained.data, "train", source, target)
+    sides = {"source": source, "target": target}
+    dictionaries = {"source": trained.task.src_dict, "target": trained.task.tgt_dict}
+    raw = raw_lines(trained.data, given.subset, (source, target))
+    write_json(folder / "model.json", model_card(trained))
+    final = folder / "translation"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".translation-") as scratch:
+        stage = Path(scratch) / "translation"
+        stage.mkdir()
+        command, hypotheses = generate(trained, given, Path(scratch) / "generated")
+        if len(hypotheses) != len(raw[0]):
+            raise UserError(
+                f"expected {len(raw[0]):,} translations, one for each line of {given.subset}; fairseq-generate made {len(hypotheses):,}; "
+                "the corpus and its raw text differ: prepare it again"
+            )
+        words = count_test_words(
+            {side: train[language] for side, language in sides.items()},
+            {side: halves[language] for side, language in sides.items()},
+            dictionaries,
+        )
+        np.savez_compressed(stage / "words.npz", **words)
+        for name, lines in (("sources", raw[0]), ("references", raw[1]), ("hypotheses", hypotheses)):
+            (stage / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        about = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "subset": given.subset,
+            "sentences": len(hypotheses),
+            "languages": [source, target],
+            "corpus": {
+                "name": described(trained.data).get("name") or trained.data.resolve().name,
+                "dictionary_sha256": combined([sha256(trained.data / f"dict.{code}.txt") for code in (source, target)]),
+            },
+            "checkpoints": [path.name for path in trained.checkpoints],
+            "update": trained.update,
+            "beam": given.beam,
+            "lenpen": given.lenpen,
+            "seconds": round(time.monotonic() - began, 1),
+            "command": command,
+            "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(stage.iterdir())},
+        }
+        write_json(stage / "translation.json", about)
+        replace_folder(stage, final)
+    print(
+        f"{final}: {len(hypotheses):,} sentences of {given.subset}, beam {given.beam}, {about['seconds']} s",
+        file=sys.stderr,
+    )
+
+
+def raw_lines(data: Path, subset: str, languages: tuple[str, str]) -> tuple[list[str], list[str]]:
+    """The split's raw sources and references.
+
+    Raises:
+        UserError: the corpus keeps no raw text of the split, or the sides differ in length.
+    """
+    found = []
+    for code in languages:
+        path = data / "raw" / f"{subset}.{code}.txt"
+        if not path.is_file():
+            raise UserError(
+                f"expected the raw text of {subset} in {path}, which translations are scored against; found none; prepare the corpus again "
+                "with scripts/prepare_*.sh"
+            )
+        found.append(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    if len(found[0]) != len(found[1]):
+        raise UserError(
+            f"expected as many lines in raw/{subset}.{languages[0]}.txt as in .{languages[1]}.txt of {data}; found {len(found[0]):,} and "
+            f"{len(found[1]):,}; prepare the corpus again"
+        )
+    return found[0], found[1]
+
+
+def generate(trained: Trained, given: Any, results: Path) -> tuple[str, list[str]]:
+    """Run ``fairseq-generate``; returns its command and the hypotheses in the corpus's order.
+
+    Raises:
+        UserError: it fails, or leaves a sentence out.
+    """
+    source, target = trained.languages
+    options = [str(trained.data), "--user-dir", user_dir(), "--task", "embedding_translation"]
+    options += [
+        "--source-lang",
+        source,
+        "--target-lang",
+        target,
+        "--path",
+        str(trained.path),
+        "--gen-subset",
+        given.subset,
+    ]
+    options += ["--beam", str(given.beam), "--lenpen", str(given.lenpen), "--remove-bpe", "sentencepiece"]
+    options += [
+        "--max-len-a",
+        "1.5",
+        "--max-len-b",
+        "20",
+    ]  # the stock bound of 200 pieces would cost an untrained model minutes
+    options += ["--max-tokens", str(given.max_tokens), "--required-batch-size-multiple", "1", "--seed", "1"]
+    if given.cpu or not torch.cuda.is_available():
+        options.append("--cpu")
+    command = [sys.executable, "-c", "from fairseq_cli.generate import cli_main; cli_main()", *options]
+    done = subprocess.run(
+        [*command, "--results-path", str(results)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise UserError(f"fairseq-generate failed with status {done.returncode}: {said.removeprefix('error: ')}")
+    found: dict[int, str] = {}
+    with (results / f"generate-{given.subset}.txt").open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            match = _HYPOTHESIS.fullmatch(line.rstrip("\n"))
+            if match:
+                found[int(match[1])] = " ".join(match[2].split())
+    if sorted(found) != list(range(len(found))):
+        raise UserError(
+            f"fairseq-generate left sentences out: {len(found):,} found, the last is {max(found, default=-1):,}"
+        )
+    return shlex.join(["fairseq-generate", *options]), [found[number] for number in range(len(found))]
+
+
+def user_dir() -> str:
+    """The plug-in's folder, as short as it is from here."""
+    return USER_DIR.name if Path(USER_DIR.name).resolve() == USER_DIR else str(USER_DIR)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file in one rename."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def replace_folder(stage: Path, final: Path) -> None:
+    """Put a folder in another one's place."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    stage.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
