@@ -12,7 +12,17 @@ import numpy.typing as npt
 from fairseq.data import Dictionary
 
 from ..errors import UserError
-from .corpus import Corpus, combined, count_tokens, described, row_texts, sha256, unigram_entropy_bits
+from .corpus import (
+    Corpus,
+    combined,
+    count_tokens,
+    described,
+    require_dictionary,
+    require_whole,
+    row_texts,
+    sha256,
+    unigram_entropy_bits,
+)
 from .rows import Rows
 from .rows import describe as describe_rows
 
@@ -136,6 +146,25 @@ def splits(folder: Path, split: str, sides: tuple[Side, ...]) -> dict[str, Path]
     return {side.name: halves[str(side.language)] for side in sides}
 
 
+def require_split(folder: Path, split: str, sides: tuple[Side, ...]) -> dict[str, Path]:
+    """A binarised split by side, checked to be whole, of the sides' dictionaries, and as long on one side as on the other.
+
+    Raises:
+        UserError: it is not.
+    """
+    places = splits(folder, split, sides)
+    examples = {}
+    for side in sides:
+        require_dictionary(places[side.name], len(side.dictionary))
+        _, examples[side.name] = require_whole(places[side.name])
+    if len(set(examples.values())) > 1:
+        found = " and ".join(f"{number:,} ({name})" for name, number in examples.items())
+        raise UserError(
+            f"expected as many sentences in {SOURCE} as in {TARGET} of the split {split}; found {found}; prepare the corpus again"
+        )
+    return places
+
+
 def count(folder: Path, split: str, sides: tuple[Side, ...]) -> Counted:
     """Count the training split of every side.
 
@@ -161,7 +190,7 @@ def count(folder: Path, split: str, sides: tuple[Side, ...]) -> Counted:
         dictionary_sha256=combined([sha256(side.symbols) for side in sides]),
         train_sha256=combined([sha256(place.with_name(f"{place.name}.bin")) for place in places.values()]),
         train_tokens=int(sum(values.sum() for values in counts.values())),
-        train_examples=examples[sides[0].name],
+        train_examples=examples,
         unigram_entropy_bits=unigram_entropy_bits(counts[predicted.name][counted]),
         source=known.get("source"),
         languages=[str(side.language) for side in sides] if len(sides) > 1 else None,

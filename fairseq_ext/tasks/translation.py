@@ -12,9 +12,8 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from ..compat import full_config
 from ..errors import UserError
 from ..recording.config import RecordingConfig
-from ..recording.corpus import require_dictionary
 from ..recording.exposure import translation_counters, translation_tokens
-from ..recording.sides import pair, pair_split, require_pairs
+from ..recording.sides import pair, require_pairs, require_split
 from ..sampling.config import SamplingConfig
 from ..step_config import StepConfig
 from ._recorded import Recorded
@@ -68,9 +67,8 @@ class EmbeddingTranslationTask(Recorded, TranslationTask):
         folders = self.cfg.data.split(os.pathsep)
         folder = Path(folders[(epoch - 1) % len(folders)] if split == self.train_subset else folders[0])
         if str(self.cfg.dataset_impl) in ("None", "mmap"):
-            halves = pair_split(folder, split, self.cfg.source_lang, self.cfg.target_lang)
-            for dictionary, half in zip((self.src_dict, self.tgt_dict), halves.values(), strict=True):
-                require_dictionary(half, len(dictionary))
+            sides = pair(folder, (self.src_dict, self.tgt_dict), (self.cfg.source_lang, self.cfg.target_lang))
+            require_split(folder, split, sides)
         super().load_dataset(split, epoch, combine, **kwargs)
         self.datasets[split] = self.resample_split(split, self.datasets[split])
         if split == self.train_subset:

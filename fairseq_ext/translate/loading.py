@@ -76,13 +76,21 @@ def update_of(path: Path) -> int:
     return int(found[1]) if found else -1
 
 
+def updates_made(state: dict[str, Any]) -> int:
+    """The updates that a checkpoint's model was trained for."""
+    return int((state.get("optimizer_history") or [{}])[-1].get("num_updates", 0))
+
+
 def newest(folder: Path, number: int) -> list[Path]:
-    """The newest so many checkpoints of a run that were kept by update.
+    """The newest so many checkpoints of a run that were kept by update, with the last one, which fairseq does not keep so at an epoch's end.
 
     Raises:
         UserError: there are fewer.
     """
     there = sorted((p for p in (folder / "checkpoints").glob("checkpoint_*_*.pt") if update_of(p) >= 0), key=update_of)
+    last = folder / "checkpoints" / "checkpoint_last.pt"
+    if last.is_file() and updates_made(read_checkpoint(last)) not in map(update_of, there):
+        there.append(last)
     if len(there) < number:
         raise UserError(
             f"expected {number} checkpoints to average in {folder / 'checkpoints'} (checkpoint_EPOCH_UPDATE.pt); found {len(there)}; "
@@ -158,10 +166,8 @@ def load(folder: Path, checkpoint: Path | None = None, data: Path | None = None,
     except RuntimeError as error:
         raise UserError(f"{path} does not hold the model that its configuration describes ({error})") from error
     model.float().eval()
-    history = state.get("optimizer_history") or [{}]
     arm = read_run(folder).get("arm") or (folder.parent.name if folder.name.startswith("seed") else None)
-    update = int(history[-1].get("num_updates", 0))
-    trained = Trained(folder, tuple(parts), path, update, cfg, model, task, corpus, arm)
+    trained = Trained(folder, tuple(parts), path, updates_made(state), cfg, model, task, corpus, arm)
     _require_arm(trained)
     return trained
 

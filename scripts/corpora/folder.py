@@ -51,12 +51,22 @@ def find_complete(target: Path, wanted: dict[str, Any], *, overwrite: bool) -> b
     differences = _differences(found, wanted)
     if differences:
         raise CorpusError(f"{target} holds a corpus made otherwise ({'; '.join(differences[:3])}); {advice}")
-    for split, facts in found["splits"].items():
-        for suffix in ("bin", "idx"):
-            path = target / f"{split}.{suffix}"
-            if not path.is_file() or path.stat().st_size != facts[f"{suffix}_bytes"]:
-                raise CorpusError(f"{path} is missing or has another size than corpus.json says; {advice}")
+    for name, size in _sizes(found).items():
+        path = target / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise CorpusError(f"{path} is missing or has another size than corpus.json says; {advice}")
     return True
+
+
+def _sizes(found: dict[str, Any]) -> dict[str, int]:
+    """Bytes by name of the files that corpus.json lists: those under `files` (a corpus of pairs), else each split's two."""
+    sizes = {name: entry["bytes"] for name, entry in found.get("files", {}).items()}
+    for split, facts in found["splits"].items():
+        if "files" in facts:
+            sizes |= {name: entry["bytes"] for name, entry in facts["files"].items()}
+        else:
+            sizes |= {f"{split}.{suffix}": facts[f"{suffix}_bytes"] for suffix in ("bin", "idx")}
+    return sizes
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any], where: str = "") -> list[str]:
@@ -128,6 +138,9 @@ def _empty(folder: Path) -> None:
 
 def _sync(folder: Path) -> None:
     for path in folder.iterdir():
+        if path.is_dir():
+            _sync(path)
+            continue
         with path.open("rb") as file:
             os.fsync(file.fileno())
     _sync_folder(folder)

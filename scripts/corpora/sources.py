@@ -77,12 +77,16 @@ def _split(line: str) -> Iterator[str]:
         yield part + "\n"
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def open_bytes(path: Path) -> IO[bytes]:
+    """A stream of the file's bytes, decompressed where its name ends in .gz, .xz or .bz2."""
+    return _OPENERS.get(path.suffix.lower(), open)(path, "rb")
+
+
+def read_lines(path: Path, *, carriage_return: bool = True) -> Iterator[str]:
     """Lines of a text file, decompressed where its name ends in .gz, .xz or .bz2. Raises CorpusError."""
-    opener = _OPENERS.get(path.suffix.lower(), open)
     try:
-        with opener(path, "rb") as stream:
-            yield from lines_of(stream, str(path))
+        with open_bytes(path) as stream:
+            yield from lines_of(stream, str(path), carriage_return=carriage_return)
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(f"{path} cannot be decompressed: {error}; the file is damaged or cut short") from error
     except OSError as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
+import random
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,81 @@ class Prepared:
         """Text of each example, from tokens.json. For plain ASCII."""
         tokens = json.loads((self.folder / "tokens.json").read_text(encoding="utf-8"))
         return ["".join(tokens[row] for row in example) for example in self.examples(split)]
+
+
+class PreparedPairs(Prepared):
+    """The outcome of a command for sentence pairs."""
+
+    @property
+    def languages(self) -> list[str]:
+        return self.corpus["languages"]
+
+    def raw(self, split: str) -> list[tuple[str, str]]:
+        """The pairs of valid or test as they were before segmentation."""
+        sides = [(self.folder / f"raw/{split}.{language}.txt").read_text("utf-8") for language in self.languages]
+        assert all(side.endswith("\n") for side in sides)
+        return list(zip(*(side[:-1].split("\n") for side in sides), strict=True))
+
+    def pairs(self, split: str) -> list[tuple[str, str]]:
+        """The pairs of a split, made of the binarised rows by the model."""
+        import sentencepiece
+
+        model = sentencepiece.SentencePieceProcessor(model_file=str(self.folder / "sentencepiece.model"))
+        sides = []
+        for language in self.languages:
+            rows = self.examples(f"{split}.{'-'.join(self.languages)}.{language}")
+            assert all(min(example) >= 3 for example in rows)
+            sides.append([model.decode([row - 1 if row > 3 else 0 for row in example]) for example in rows])
+        return list(zip(*sides, strict=True))
+
+    def held_out_is_apart(self) -> None:
+        """Assert that no source of validation or test is in training, in what was binarised."""
+        from corpora.pairs import key
+
+        training = {key(source) for source, _ in self.pairs("train")}
+        for split in ("valid", "test"):
+            assert not training & {key(source) for source, _ in self.raw(split)}
+
+    def contents(self) -> dict[str, bytes]:
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in self.folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="session")
+def prepare_pairs() -> Callable[..., PreparedPairs]:
+    """Run a command for sentence pairs: prepare_pairs(data_bin, "tatoeba", "--from", path). It has 150 pieces where none are asked for."""
+
+    def call(data_bin: Path, module: str, *arguments: object) -> PreparedPairs:
+        words = [str(argument) for argument in arguments]
+        defaults = {"libreoffice_help": "libreoffice-help"}
+        name = words[words.index("--name") + 1] if "--name" in words else defaults.get(module, module)
+        size = [] if "--vocabulary" in words else ["--vocabulary", "150"]
+        with redirect_stderr(io.StringIO()) as said:
+            status = run(
+                importlib.import_module(f"corpora.{module}").command, [*words, *size, "--data-bin", str(data_bin)]
+            )
+        return PreparedPairs(status, said.getvalue(), data_bin / name)
+
+    return call
+
+
+EN = "the a house tree cat dog child river runs sees eats sleeps under behind before old green small loud quick today never".split()
+DE = "das ein Haus Baum Katze Hund Kind Fluss läuft sieht isst schläft unter hinter vor alt grün klein laut schnell heute nie".split()
+
+
+@pytest.fixture(scope="session")
+def bilingual() -> Callable[..., list[tuple[str, str]]]:
+    """bilingual(number, seed): so many pairs of sentences, no source twice."""
+
+    def make(number: int, seed: int = 1) -> list[tuple[str, str]]:
+        choose = random.Random(seed)
+        found: dict[str, str] = {}
+        while len(found) < number:
+            chosen = [choose.randrange(len(EN)) for _ in range(choose.randint(4, 9))]
+            source = " ".join(EN[index] for index in chosen).capitalize() + "."
+            found[source] = " ".join(DE[index] for index in chosen).capitalize() + "."
+        return list(found.items())
+
+    return make
 
 
 @pytest.fixture
