@@ -290,7 +290,9 @@ class Recorder:
                 n: getattr(self.options, f"record_{n}")
                 for n in ("statistics", "movement", "traces", "snapshots", "exposure")
             },
-            "traced tokens": hashlib.sha256(b"".join(t.traced.tobytes() for t in self.tables)).hexdigest()[:16],
+            "traced tokens": hashlib.sha256(
+                b"".join(dict.fromkeys(t.traced.tobytes() for t in self.tables))
+            ).hexdigest()[:16],
         }
 
     @property
