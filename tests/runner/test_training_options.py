@@ -58,6 +58,9 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
             for stage in run.all_stages(context, ["E3"]):
                 if stage.run:
                     lines[f"{name} {stage.run.arm}"] = arguments(folder, dict(stage.env), stage.command[1])
+        for stage in run.all_stages(context, ["E4"]):
+            if stage.run:
+                lines[f"{name} E4 {stage.run.arm}"] = arguments(folder, dict(stage.env), stage.command[1])
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(ROOT / "fairseq_ext")],
         input="".join(lines.values()),
@@ -86,6 +89,27 @@ def test_the_arms_of_e3_differ_in_their_sampling_alone(parsed):
         places = ("sample_", "save_dir", "record_dir", "log_file", "tensorboard")
         rest = [{k: v for k, v in found.items() if not k.startswith(places)} for found in arms.values()]
         assert all(other == rest[0] for other in rest)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_arms_of_e4_differ_in_their_sharing_alone(parsed, profile):
+    size = PROFILES[profile].sharing
+    arms = {arm: parsed[f"{profile} E4 {arm}"] for arm in size.arms}
+    shared = ("share_decoder_input_output_embed", "share_all_embeddings")
+    assert {arm: [found[name] for name in shared] for arm, found in arms.items()} == {
+        "none": [False, False],
+        "decoder": [True, False],
+        "all": [False, True],
+    }
+    for arm, found in arms.items():
+        assert (found["task"], found["arch"]) == ("embedding_translation", size.arch)
+        assert (found["max_update"], found["max_tokens"]) == (size.updates, size.tokens)
+        assert (found["decoder_layers"], found["decoder_embed_dim"]) == (size.layers, size.dim)
+        assert f"E4/{arm}/seed" in found["record_dir"]
+        assert found["keep_interval_updates"] >= size.average
+    places = ("share_", "save_dir", "record_dir", "log_file", "tensorboard")
+    rest = [{k: v for k, v in found.items() if not k.startswith(places)} for found in arms.values()]
+    assert all(other == rest[0] for other in rest)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
