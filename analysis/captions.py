@@ -93,6 +93,40 @@ CAPTIONS: dict[str, Caption] = {
         "Word similarity of the embedding table over snapshots, as it is and less the common vector, over the pairs whose words are one "
         "token each. The intervals over pairs stand in the table below: few pairs make them wide, and small differences say nothing.",
     ),
+    "sharing_parameters": Caption(
+        "Stacked bars of each arm's parameters: embedding tables, and all else.",
+        "Parameters as counted in the model, tied tables once. The layers are the same in all arms; the saving is a whole number of tables, "
+        "so its share depends on how large the vocabulary is beside the layers.",
+    ),
+    "sharing_quality": Caption(
+        "Four dot plots with intervals: BLEU and chrF of each arm, and their paired differences between arms.",
+        "Left: scores. Right: differences, the same sentences in both arms; small strokes above a mark are single seeds. Intervals of the "
+        "scores overlap more than those of the differences, because hard sentences are hard for all arms.",
+    ),
+    "sharing_speed": Caption(
+        "Line plot over rounds of the target tokens a second of the arms with shared tables, divided by those of the arm without.",
+        "Each round trains every arm for one update on one batch, in an order drawn anew. The marks at the right are total tokens over "
+        "total seconds.",
+    ),
+    "sharing_types": Caption(
+        "Forest plot of the differences in BLEU to the arm without sharing, by type of sentence, with intervals.",
+        "Intervals are plain 95 % intervals of each type by itself; the verdict's are wider, because it picks the largest of several types. "
+        "A sentence may belong to several types.",
+    ),
+    "sharing_frequency": Caption(
+        "One panel an arm: median mean cosine over the token count, one line for each embedding table.",
+        "Mean cosine of a row to all other counted rows of its table, by how often the token occurs on the sides that the table serves. "
+        "Tokens of a table that never occur on its side stand at 0. Fainter lines are further seeds.",
+    ),
+    "sharing_alignment": Caption(
+        "Three dot plots of how alike pairs of embedding tables are, by group of tokens: CKA, Procrustes residual, shared neighbours.",
+        "Likeness of the same tokens' rows in two tables, whatever the rotation and scale. Crosses: the same with rows in random order. "
+        "Tokens of one side have been trained in one of the tables only, or at most as negatives of the output.",
+    ),
+    "sharing_learning": Caption(
+        "Line plots over updates, one colour an arm: training and validation loss, and validation BLEU where it was logged.",
+        "Training loss is the mean over the updates of one log line and has dropout; validation has none.",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ rule and returns a `Claim`. STATEMENTS holds the claims' and rules' words:
 - Three seeds or more: the value is their mean and the interval is Student's t over seeds. Fewer: the interval is over what
   was measured in one run (tokens, updates), and the reason says how many seeds there were. Two seeds: mean of the values,
   and the union of their intervals.
+- What is counted and not measured (parameters) has the interval [v, v] over EXACT, the same whatever the number of seeds.
 - A run of fewer than SHORTEST_RUN updates is too short for *does not hold*.
 - A claim of several parts holds when all hold, and does not hold when one does not.
 """
@@ -29,9 +30,11 @@ from statements import STATEMENTS, Statement
 Verdict = Literal["holds", "does not hold", "inconclusive", "not run"]
 Interval = tuple[float, float]
 LEVEL = 0.95
+EXACT = "exact count"  # what the interval [v, v] of a counted number is over
 SHORTEST_RUN = 100  # updates, for "does not hold"; the effects of C1, C2 and C4 show at about this length
 
 __all__ = [
+    "EXACT",
     "LEVEL",
     "STATEMENTS",
     "Claim",
@@ -44,6 +47,7 @@ __all__ = [
     "combine_seeds",
     "decide",
     "decide_claim",
+    "exact",
     "merge_signatures",
     "not_run",
     "require_learning",
@@ -91,6 +95,11 @@ class Estimate:
     value: float
     interval: Interval | None
     over: str = "tokens"
+
+
+def exact(value: float) -> Estimate:
+    """An estimate of what was counted: it has no error."""
+    return Estimate(value, (value, value), EXACT)
 
 
 @dataclass(frozen=True)
@@ -158,11 +167,14 @@ def decide(estimate: Estimate, rule: Rule) -> Verdict:
 def combine_seeds(estimates: Sequence[Estimate]) -> Estimate:
     """One estimate of several seeds: Student's t over three or more, else the union of the seeds' own intervals.
 
-    Equal values of all seeds give an interval of no length. Raises ValueError without any estimate.
+    Equal values of all seeds give an interval of no length; equal exact counts stay an exact count. Raises ValueError without
+    any estimate.
     """
     if not estimates:
         raise ValueError("no seed was measured")
     values = np.array([estimate.value for estimate in estimates])
+    if all(estimate.over == EXACT for estimate in estimates) and not np.ptp(values):
+        return estimates[0]
     mean = float(values.mean())
     if len(values) >= 3:
         half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
@@ -180,11 +192,13 @@ def decide_claim(
     *,
     note: str = "",
     updates: int | None = None,
+    seeds: int | None = None,
 ) -> Claim:
     """A claim from its parts, each (measure, rule, one estimate a seed); the first part is the one compared with the study.
 
     `signatures` holds one signature a seed; `note` is put at the end of the reason. `updates` is the length of the
-    shortest run: one of fewer than SHORTEST_RUN may show an effect, but that it does not yet is no verdict.
+    shortest run: one of fewer than SHORTEST_RUN may show an effect, but that it does not yet is no verdict. Parts that are
+    combined over seeds already have one estimate each; `seeds` then says of how many.
     """
     decided = []
     for measure, rule, estimates in parts:
@@ -199,9 +213,10 @@ def decide_claim(
     if verdict == "does not hold" and updates is not None and updates < SHORTEST_RUN:
         verdict = "inconclusive"
         note = f"{note}; too few updates to refuse the claim, at least {SHORTEST_RUN} are needed".lstrip("; ")
-    seeds = len(parts[0][2])
+    seeds = len(parts[0][2]) if seeds is None else seeds
     reason = "; ".join(_words(part) for part in decided)
-    reason += {1: "; one seed", 2: "; two seeds"}.get(seeds, f"; {seeds} seeds")
+    if decided[0].estimate.over != EXACT:
+        reason += {1: "; one seed", 2: "; two seeds"}.get(seeds, f"; {seeds} seeds")
     first = decided[0]
     return Claim(
         id=claim_id,
@@ -263,6 +278,8 @@ def _words(part: Part) -> str:
     estimate = part.estimate
     if not math.isfinite(estimate.value):
         return f"{part.measure}: no value"
+    if estimate.over == EXACT:
+        return f"{part.measure}: {estimate.value:+.4f}, counted (rule {part.rule})"
     if estimate.interval is None or not np.isfinite(estimate.interval).all():
         return f"{part.measure}: {estimate.value:+.3f} without an interval (rule {part.rule})"
     low, high = estimate.interval

@@ -3,6 +3,10 @@
 exposure = read_exposure(dump)
 tokens = exposure.tokens(update)         # visible, target, replacement: int64 (rows,) each
 drawn = exposure.examples(update)        # int64 (examples,)
+
+A run of translation counts each side by itself (docs/translation-format.md): `exposure/source` has `visible`, `exposure/target` has
+`visible` (decoder input) and `target`, and there is no `exposure/tokens`. `exposure.tokens(update, table.side)` gives what the
+table has received: of one side, or the sum of both for a shared table. A counter that a side does not have is 0.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 
 from dump import Dump
 from streams import DumpError, Node
+from table import SIDES
 
 COUNTERS = ("visible", "target", "replacement")
 
@@ -50,19 +55,44 @@ class Exposure:
     def error(self, what: str) -> DumpError:
         return DumpError(f"{self.dump.path}: exposure: {what}")
 
+    @property
+    def by_side(self) -> bool:
+        """Are the counters kept by side (translation) and not for all text together?"""
+        return "tokens" not in self._node and any(side in self._node for side in SIDES)
+
     @cached_property
     def token_updates(self) -> NDArray[np.int64]:
-        """Updates at which the tokens' counters were kept."""
-        return self._node.child("tokens").updates()
+        """Updates at which the tokens' counters were kept (of translation: those of the source side)."""
+        return self._node.child("source" if self.by_side else "tokens").updates()
 
-    def tokens(self, update: int) -> TokenExposure:
+    def tokens(self, update: int, side: str | None = None) -> TokenExposure:
         """The tokens' counters at the last kept update that is not after `update`.
 
-        Raises DumpError: nothing kept by then; counters that shrink (a lost chunk reads as zeros).
+        `side` is that of the table: None for a masked LM's, `source`, `target` or `both` for translation. Raises DumpError:
+        nothing kept by then; counters that shrink (a lost chunk reads as zeros); a side that the dump does not have.
         """
-        stream, place = self._node.child("tokens"), self._place(self.token_updates, update)
-        counts = {name: self._cumulative(stream, name, place) for name in COUNTERS}
-        return TokenExposure(int(self.token_updates[place]), **counts)
+        if self.by_side != (side is not None):
+            kept = (
+                "the counters are kept by side (translation)" if self.by_side else "the counters are not kept by side"
+            )
+            raise self.error(f"{kept}, asked for side {side}; give the table's own side")
+        if side is None:
+            return self._stream_counts("tokens", COUNTERS, update)
+        if side not in (*SIDES, "both"):
+            raise self.error(f"no side {side!r}; sides are {', '.join(SIDES)} and both")
+        chosen = SIDES if side == "both" else (side,)
+        counters = {"source": ("visible",), "target": ("visible", "target")}
+        found = [self._stream_counts(name, counters[name], update) for name in chosen]
+        sums = {name: sum(getattr(entry, name) for entry in found) for name in COUNTERS}
+        return TokenExposure(found[0].update, **sums)  # type: ignore[arg-type]
+
+    def _stream_counts(self, name: str, counters: tuple[str, ...], update: int) -> TokenExposure:
+        stream = self._node.child(name)
+        updates = stream.updates()
+        place = self._place(updates, update)
+        counts = {counter: self._cumulative(stream, counter, place) for counter in counters}
+        nothing = np.zeros_like(counts[counters[0]])
+        return TokenExposure(int(updates[place]), **{counter: counts.get(counter, nothing) for counter in COUNTERS})
 
     def examples(self, update: int) -> NDArray[np.int64]:
         """How often each example of the training split was received by then, int64 (examples,). Raises as `tokens`."""

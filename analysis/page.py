@@ -41,8 +41,9 @@ class Section:
     def signature(self, text: str) -> None:
         self.blocks.append({"kind": "signature", "text": text})
 
-    def table(self, caption: str, head: list[str], rows: list[list[str]]) -> None:
-        self.blocks.append({"kind": "table", "caption": caption, "head": head, "rows": rows})
+    def table(self, caption: str, head: list[str], rows: list[list[str]], *, prose: bool = False) -> None:
+        """`prose`: the cells hold sentences, which may be broken into lines, and not numbers."""
+        self.blocks.append({"kind": "table", "caption": caption, "head": head, "rows": rows, "prose": prose})
 
     def figure(self, png: Path, alt: str, caption: str, file: str | None = None) -> None:
         """Embed the PNG file; `alt` says what it shows to those who do not see it."""

@@ -161,7 +161,7 @@ def _rows(dump: Dump, *, update: int) -> Rows:
     counters = read_exposure(dump)
     measures = None
     if counters is not None:
-        measures = RowMeasures(counters.tokens(update).total, values, found.pool)
+        measures = RowMeasures(counters.tokens(update, table.side).total, values, found.pool)
     by_group = {
         name: group_means(values[:, place], table.group, found.live, len(table.groups))
         for place, name in enumerate(MEASURES)

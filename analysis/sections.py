@@ -18,6 +18,7 @@ import isotropy
 import learning
 import projection
 import section_repetition
+import section_sharing
 import training_log
 from claims import Claim, merge_signatures, not_run
 from cli import plain
@@ -230,8 +231,12 @@ def _run_data(evidence: Evidence, run: Run) -> dict[str, Any]:
     }
 
 
-SECTIONS: dict[str, Callable[[Evidence], Outcome]] = {"E1": base, "E3": section_repetition.section}
-PLANNED = ("E2", "E4", "E5")
+SECTIONS: dict[str, Callable[[Evidence], Outcome]] = {
+    "E1": base,
+    "E3": section_repetition.section,
+    "E4": section_sharing.section,
+}
+PLANNED = ("E2", "E5")
 
 
 def section_of(experiment: str) -> Callable[[Evidence], Outcome] | None:

@@ -135,7 +135,7 @@ def analyse(dump: Dump, table: str | None = None, *, update: int | None = None, 
         raise entry.error("the dump holds no snapshots, which word similarity needs; record with snapshots")
     update = int(entry.snapshot_updates[-1]) if update is None else update
     exposure = read_exposure(dump)
-    seen = None if exposure is None else exposure.tokens(update).seen
+    seen = None if exposure is None else exposure.tokens(update, entry.side).seen
     lists = pair_lists()
     found = {name: find_rows(entry.texts, each.pairs) for name, each in lists.items()}
     cosines = _cosines(entry, update, {name: rows for name, (rows, _) in found.items()})

@@ -20,6 +20,7 @@ from streams import DumpError, Node
 if TYPE_CHECKING:
     from dump import Dump
 
+SIDES = ("source", "target")
 # Computed together and defined for every table: one that is NaN where the next one is not has lost a chunk.
 TOGETHER = ("mean_cosine", "common_cosine", "common_norm", "norm_mean", "mean_cosine_group", "common_cosine_group")
 TOGETHER += ("norm_group",)
@@ -49,6 +50,8 @@ class Table:
         try:
             self.aliases: list[str] = list(attrs.get("aliases", []))
             self.rows, self.dim = int(attrs["rows"]), int(attrs["dim"])
+            side = attrs.get("side")  # of translation; a masked LM's one text is no side
+            self.side: str | None = side if side in (*SIDES, "both") else None
         except (KeyError, TypeError, ValueError):
             raise self.error("its attributes lack rows and dim") from None
         constant = self._node.child("rows")
@@ -131,6 +134,28 @@ class Table:
         near = dict.fromkeys([text for text in variants if text in known])
         near |= dict.fromkeys(difflib.get_close_matches(token, known, n=5, cutoff=0.7))
         return list(near)[:6]
+
+    @cached_property
+    def count_by_side(self) -> dict[str, NDArray[np.int64]]:
+        """Occurrences of each row's token in the `source` and in the `target` text of the training split, int64 (rows,) each.
+
+        Only dumps of translation have them. Raises DumpError: a dump of another task, counts that do not sum to `counts`.
+        """
+        constant = self._node.child("rows")
+        names = {side: f"count_{side}" for side in SIDES}
+        if not all(name in constant for name in names.values()):
+            raise self.error(
+                "no counts by side (rows/count_source, rows/count_target); only a dump of translation has them"
+            )
+        found = {
+            side: constant.read(name, shape=(self.rows,))[: self.rows].astype(np.int64) for side, name in names.items()
+        }
+        served = [counts for side, counts in found.items() if self.side in (side, "both")]
+        if not served:
+            raise self.error(f"attribute `side` is {self.side!r}, expected source, target or both; record it again")
+        if (sum(served) != self.counts).any():
+            raise self.error(f"counts by side do not sum to the counts of side {self.side}: a chunk is lost")
+        return found
 
     @cached_property
     def counted_rows(self) -> NDArray[np.intp]:

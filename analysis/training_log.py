@@ -20,6 +20,11 @@ import pandas as pd
 from plots import OKABE_ITO, new_figure, save, update_axis
 
 COLUMNS = ("loss", "wps", "ups", "valid_loss")
+TRANSLATION = (
+    "nll_loss",
+    "valid_nll_loss",
+    "valid_bleu",
+)  # with label smoothing `loss` is no longer the bits of a token
 MARGIN = 0.10  # STUDY.md: C3, C5 and C7 need a validation loss at least 10 % below the unigram entropy
 
 
@@ -46,7 +51,7 @@ def read_training_log(path: str | Path) -> pd.DataFrame:
     """Read a log. Returns a frame indexed by `update` (ascending) with the columns of `COLUMNS`, NaN where not logged.
 
     `loss` is the mean over the updates since the line before (bits), `wps` tokens a second, `ups` updates a second,
-    `valid_loss` the first validation set's loss (bits). A resumed run goes back to its checkpoint: lines of the updates
+    `valid_loss` the first validation set's loss (bits). The columns of `TRANSLATION` follow where the log has them. A resumed run goes back to its checkpoint: lines of the updates
     past it, written before the interruption, are dropped. Lines that are cut short or of another kind are passed over.
     Raises LogError if the file is missing or holds no line of training progress.
     """
@@ -60,7 +65,9 @@ def read_training_log(path: str | Path) -> pd.DataFrame:
         raise LogError(
             f"{path}: expected lines of fairseq's JSON progress, found none; train with --log-format json --log-file"
         )
-    frame = pd.DataFrame.from_dict(records, orient="index", columns=list(COLUMNS), dtype=float)
+    columns = [*COLUMNS, *(name for name in TRANSLATION if any(name in record for record in records.values()))]
+    rows = [[record.get(name) for name in columns] for record in records.values()]
+    frame = pd.DataFrame(rows, index=list(records), columns=columns, dtype=float)
     frame.index = pd.Index(frame.index.astype("int64"), name="update")
     return frame.sort_index()
 
@@ -140,10 +147,11 @@ def _parse(line: str) -> tuple[int, dict[str, float]] | None:
         return None
     numbers = {key: float(value) for key, value in stats.items() if _is_number(value)}
     if "num_updates" in numbers and "loss" in numbers:
-        values = {key: numbers[key] for key in ("loss", "wps", "ups") if key in numbers}
+        values = {key: numbers[key] for key in ("loss", "wps", "ups", "nll_loss") if key in numbers}
         return int(numbers["num_updates"]), values
     if "valid_num_updates" in numbers and "valid_loss" in numbers:
-        return int(numbers["valid_num_updates"]), {"valid_loss": numbers["valid_loss"]}
+        values = {key: numbers[key] for key in ("valid_loss", "valid_nll_loss", "valid_bleu") if key in numbers}
+        return int(numbers["valid_num_updates"]), values
     if "train_num_updates" in numbers:  # end of an epoch: its mean loss belongs to no update, but it says where we are
         return int(numbers["train_num_updates"]), {}
     return None
