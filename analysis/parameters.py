@@ -20,6 +20,22 @@ POSITIONS = 1024  # fairseq's default of max_source_positions and max_target_pos
 PADDING_ROWS = 2  # learned positions begin after the padding's: 1024 + padding_idx + 1 rows
 
 
+STOCK = {  # fairseq's transformer_iwslt_de_en
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "encoder_embed_dim": 512,
+    "decoder_embed_dim": 512,
+    "encoder_ffn_embed_dim": 1024,
+    "decoder_ffn_embed_dim": 1024,
+    "encoder_normalize_before": False,
+    "decoder_normalize_before": False,
+    "encoder_learned_pos": False,
+    "decoder_learned_pos": False,
+    "layernorm_embedding": False,
+    "rows": 10_000,
+}
+
+
 @dataclass(frozen=True)
 class Count:
     """One arm's parameters as counted, and by the closed form (None: the shape does not allow it, `problem` says why)."""
@@ -142,4 +158,13 @@ def saving_words(found: Saving, tables: Sequence[Count]) -> str:
     return (
         f"{found.arm} minus {found.base}: {found.difference:+,} parameters ({100 * found.share:+.1f} %); {form} with "
         f"V = {base.rows:,} and d = {base.dim:,}: {agrees}."
+    )
+
+
+def stock_words() -> str:
+    """What sharing saves in fairseq's stock architecture, for comparison: the share depends on vocabulary and size."""
+    none, every = (sum(closed_form(STOCK, tables).values()) for tables in (3, 1))
+    return (
+        f"By the closed form, fairseq's transformer_iwslt_de_en with a joint vocabulary of {STOCK['rows']:,} has {none:,} parameters with three "
+        f"tables and {every:,} with one: {100 * (every / none - 1):+.1f} %."
     )

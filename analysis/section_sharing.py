@@ -7,6 +7,7 @@ import sharing_tables as tables
 from claims import merge_signatures
 from evidence import Evidence
 from page import Section
+from parameters import stock_words
 from section_outcome import Outcome, embed
 from sharing_examples import RULE
 from sharing_result import SharingResult
@@ -56,7 +57,9 @@ def _verdicts(page: Section, result: SharingResult) -> None:
     for claim in result.claims:
         page.text(f"{claim.id}: {claim.verdict}. {claim.reason[:1].upper()}{claim.reason[1:]}.")
     page.text(
-        " ".join(tables.parameter_words(result)) or "No run has a model.json, which the parameters are read from."
+        " ".join([*tables.parameter_words(result), stock_words()])
+        if tables.parameter_words(result)
+        else "No run has a model.json, which the parameters are read from."
     )
     _table(
         page,

@@ -83,6 +83,10 @@ def _bleu(result: SharingResult) -> Claim:
         note=note,
         updates=_shortest(result, found.seeds),
     )
+    if claim.verdict == "does not hold" and claim.interval is not None and claim.interval[0] <= 0:
+        claim = replace(
+            claim, verdict="inconclusive", reason=f"{claim.reason}; the interval is not above 0, it begins there"
+        )
     return _require_translation(result, claim)
 
 

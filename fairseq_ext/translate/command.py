@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..evaluate.command import _Parser, whole_number
@@ -41,6 +43,7 @@ def parser() -> Any:
     add("runs", type=Path, nargs="+", metavar="RUN_FOLDER", help="folder of a run: checkpoints/, run.json")
     add("--data", type=Path, metavar="DIR", help="the corpus (default: the one that the run was trained on)")
     add("--subset", default="test", help="the split to translate (default: %(default)s)")
+    add("--sentences", type=whole_number(1), metavar="N", help="only N of them, evenly spaced (default: all)")
     add("--beam", type=whole_number(1, 100), default=5, help="width of the beam search (default: %(default)s)")
     add("--lenpen", type=float, default=1.0, help="length penalty: above 1 favours longer (default: %(default)s)")
     add("--average", type=whole_number(1, 1000), default=1, metavar="N", help="average the N newest checkpoints")
@@ -70,12 +73,19 @@ def translate(folder: Path, given: Any) -> None:
     sides = {"source": source, "target": target}
     dictionaries = {"source": trained.task.src_dict, "target": trained.task.tgt_dict}
     raw = raw_lines(trained.data, given.subset, (source, target))
+    of = len(raw[0])
+    chosen = evenly(of, given.sentences)
     write_json(folder / "model.json", model_card(trained))
     final = folder / "translation"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".translation-") as scratch:
         stage = Path(scratch) / "translation"
         stage.mkdir()
-        command, hypotheses = generate(trained, given, Path(scratch) / "generated")
+        data = trained.data
+        if len(chosen) < of:
+            data = Path(scratch) / "data"
+            halves = cut(trained.data, halves, chosen, data)
+            raw = tuple([lines[i] for i in chosen] for lines in raw)
+        command, hypotheses = generate(trained, data, given, Path(scratch) / "generated")
         if len(hypotheses) != len(raw[0]):
             raise UserError(
                 f"expected {len(raw[0]):,} translations, one for each line of {given.subset}; fairseq-generate made {len(hypotheses):,}; "
@@ -94,6 +104,7 @@ def translate(folder: Path, given: Any) -> None:
             "format_version": FORMAT_VERSION,
             "subset": given.subset,
             "sentences": len(hypotheses),
+            "of": of,
             "languages": [source, target],
             "corpus": {
                 "name": described(trained.data).get("name") or trained.data.resolve().name,
@@ -138,14 +149,35 @@ def raw_lines(data: Path, subset: str, languages: tuple[str, str]) -> tuple[list
     return found[0], found[1]
 
 
-def generate(trained: Trained, given: Any, results: Path) -> tuple[str, list[str]]:
+def evenly(number: int, wanted: int | None) -> NDArray[np.int64]:
+    """Places of so many of ``number`` sentences, evenly spaced; all of them where as many are wanted."""
+    return np.arange(number) if wanted is None or wanted >= number else np.arange(wanted) * number // wanted
+
+
+def cut(data: Path, halves: dict[str, Path], chosen: NDArray[np.int64], target: Path) -> dict[str, Path]:
+    """A corpus of the chosen sentences alone, with the dictionaries of another; returns the split's halves in it."""
+    target.mkdir()
+    for dictionary in data.glob("dict.*.txt"):
+        shutil.copy(dictionary, target)
+    result = {}
+    for language, half in halves.items():
+        dataset = MMapIndexedDataset(str(half))
+        builder = MMapIndexedDatasetBuilder(f"{target / half.name}.bin", dtype=dataset._index.dtype)
+        for number in chosen:
+            builder.add_item(dataset[int(number)])
+        builder.finalize(f"{target / half.name}.idx")
+        result[language] = target / half.name
+    return result
+
+
+def generate(trained: Trained, data: Path, given: Any, results: Path) -> tuple[str, list[str]]:
     """Run ``fairseq-generate``; returns its command and the hypotheses in the corpus's order.
 
     Raises:
         UserError: it fails, or leaves a sentence out.
     """
     source, target = trained.languages
-    options = [str(trained.data), "--user-dir", user_dir(), "--task", "embedding_translation"]
+    options = [str(data), "--user-dir", user_dir(), "--task", "embedding_translation"]
     options += [
         "--source-lang",
         source,
@@ -186,7 +218,8 @@ def generate(trained: Trained, given: Any, results: Path) -> tuple[str, list[str
         raise UserError(
             f"fairseq-generate left sentences out: {len(found):,} found, the last is {max(found, default=-1):,}"
         )
-    return shlex.join(["fairseq-generate", *options]), [found[number] for number in range(len(found))]
+    said = shlex.join(["fairseq-generate", str(trained.data), *options[1:]])
+    return said, [found[number] for number in range(len(found))]
 
 
 def user_dir() -> str:

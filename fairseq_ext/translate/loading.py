@@ -34,6 +34,8 @@ SHAPE = (
     "encoder_learned_pos",
     "decoder_learned_pos",
     "layernorm_embedding",
+    "max_source_positions",
+    "max_target_positions",
 )
 
 
@@ -194,10 +196,19 @@ def _require_arm(trained: Trained) -> None:
 
 def model_card(trained: Trained) -> dict[str, Any]:
     """The content of ``model.json``: parameters, tied ones once, and what their number follows from."""
-    model, found = trained.model, trained.tables()
+    return card_of(trained.model, trained.cfg.model, trained.tables(), len(trained.task.src_dict))
+
+
+def card_of(model: nn.Module, settings: Any, found: dict[str, list[str]], rows: int) -> dict[str, Any]:
+    """The same of any of fairseq's transformers.
+
+    Args:
+        settings: the model's options.
+        found: its tables with their aliases.
+        rows: V of the source dictionary.
+    """
     parameters = dict(model.named_parameters())  # each storage once: tied modules share the very parameter
     state = model.state_dict(keep_vars=True)
-    settings = trained.cfg.model
     shape = {name: getattr(settings, name, None) for name in SHAPE}
     return {
         "format": "embedding-model",
@@ -208,7 +219,6 @@ def model_card(trained: Trained) -> dict[str, Any]:
             {"name": name, "aliases": aliases, "rows": state[name].shape[0], "dim": state[name].shape[1]}
             for name, aliases in found.items()
         ],
-        "shape": {k: v if isinstance(v, int | bool | str) else None for k, v in shape.items()}
-        | {"rows": len(trained.task.src_dict)},
+        "shape": {k: v if isinstance(v, int | bool | str) else None for k, v in shape.items()} | {"rows": rows},
         "by_name": {name: p.numel() for name, p in parameters.items()},
     }

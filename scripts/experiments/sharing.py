@@ -111,6 +111,8 @@ def _translation(size: Sharing, training: Stage) -> Stage:
     assert training.run is not None
     folder = training.run.folder
     options = ["--beam", str(size.beam), "--max-tokens", str(size.generation_tokens)]
+    if size.sentences:
+        options += ["--sentences", str(size.sentences)]
     if size.average > 1:
         options += ["--average", str(size.average)]
     if size.device == "cpu":

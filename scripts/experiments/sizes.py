@@ -83,7 +83,8 @@ class Repetition:
 @dataclass(frozen=True)
 class Sharing:
     """E4: its arms by what they share (scripts/train_e4.sh), all of `updates` of `tokens`. `every` is the interval of validation and checkpoints,
-    `snapshots` that of whole tables; `average` so many last checkpoints are averaged before translating, with a beam of `beam`; `rounds` of the
+    `snapshots` that of whole tables; `average` so many last checkpoints are averaged before translating, with a beam of `beam`, `sentences` of the
+    test split (0: all); `rounds` of the
     speed measurement; `options` go to fairseq-train as they are; `seeds` and `threads` as in Repetition; `seconds` is the estimate for one
     training, `translation_seconds` for one translation."""
 
@@ -105,6 +106,7 @@ class Sharing:
     average: int = 1
     beam: int = 5
     rounds: int = 24
+    sentences: int = 0
     generation_tokens: int = 4000
     autocast: str = "auto"
     device: str = "auto"

@@ -78,6 +78,22 @@ GENERATION = {
 }
 
 
+def test_a_choice_of_sentences_is_translated_as_among_all(translated: Path, tmp_path: Path) -> None:
+    run = tmp_path / "all" / "seed1"
+    shutil.copytree(translated, run)
+    command.main([str(run), "--beam", "2", "--cpu", "--sentences", "6"])
+    about = json.loads((run / "translation" / "translation.json").read_text())
+    assert (about["sentences"], about["of"]) == (6, 20)
+    for name in ("sources", "references", "hypotheses"):
+        whole = (translated / "translation" / f"{name}.txt").read_text().splitlines()
+        found = (run / "translation" / f"{name}.txt").read_text().splitlines()
+        assert found == [whole[i] for i in (0, 3, 6, 10, 13, 16)]
+    some, every = (np.load(folder / "translation" / "words.npz") for folder in (run, translated))
+    starts = every["source_offsets"]
+    expected = [c for i in (0, 3, 6, 10, 13, 16) for c in every["source_count_target"][starts[i] : starts[i + 1]]]
+    assert some["source_count_target"].tolist() == expected
+
+
 def test_words_are_counted_as_they_stand_in_the_text(translated: Path, pairs_corpus: Path) -> None:
     # Not the binarised text again: the lines that the corpus was made from.
     train = {code: (pairs_corpus.parents[1] / f"train.{code}").read_text() for code in ("xx", "yy")}
@@ -126,6 +142,32 @@ def test_parameters_are_counted_once_and_differ_by_whole_tables(pair_runs: dict[
     assert card["parameters"] == total == sum(card["by_name"].values())
     none = loading.model_card(loading.load(pair_runs["none"]))["parameters"]
     assert none - card["parameters"] == (3 - len(TABLES[arm])) * V * D
+
+
+def test_the_stock_architecture_with_ten_thousand_pieces_saves_a_fifth() -> None:
+    from argparse import Namespace
+
+    from fairseq.data import Dictionary
+    from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+
+    from parameters import closed_form, stock_words  # the analysis's, which knows nothing of fairseq
+
+    symbols = Dictionary()
+    for number in range(10_000 - len(symbols)):
+        symbols.add_symbol(f"piece{number}")
+    task = Namespace(source_dictionary=symbols, target_dictionary=symbols)
+    counted = {}
+    for arm, tables in TABLES.items():
+        options = Namespace(**{option.strip("-").replace("-", "_"): True for option in SHARES[arm]})
+        ARCH_CONFIG_REGISTRY["transformer_iwslt_de_en"](options)
+        model = ARCH_MODEL_REGISTRY["transformer_iwslt_de_en"].build_model(options, task)
+        card = loading.card_of(model, options, tables, len(symbols))
+        assert card["parameters"] == sum(closed_form(card["shape"], len(tables)).values())
+        counted[arm] = card["parameters"]
+    assert f"{counted['none']:,}" in stock_words()
+    assert f"{counted['all']:,}" in stock_words()
+    assert counted["none"] - counted["all"] == 2 * 10_000 * 512
+    assert 0.20 < (counted["none"] - counted["all"]) / counted["none"] < 0.23
 
 
 def test_an_average_is_the_mean_of_the_newest_checkpoints(pair_runs: dict[str, Path], tmp_path: Path) -> None:

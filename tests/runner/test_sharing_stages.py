@@ -20,7 +20,7 @@ def test_arms_are_trained_timed_together_and_translated(project):
     assert (
         trainings[3] == f"-m fairseq_ext.translate.speed {' '.join(folders)} --out runs/smoke/E4/speed.json --rounds 8"
     )
-    plain = "--beam 1 --max-tokens 4000 --cpu"
+    plain = "--beam 1 --max-tokens 4000 --sentences 200 --cpu"
     assert sorted(trainings[4:]) == sorted(f"-m fairseq_ext.translate {folder} {plain}" for folder in folders)
     assert json.loads((project.root / folders[2] / "run.json").read_text())["arm"] == "all"
     assert project.run(*E4)[0] == 0
