@@ -2,8 +2,8 @@
 
 One process holds a fairseq ``Trainer`` for each arm, newly initialised, with the options that its run was trained with and without recording.
 In each round every arm makes one update on one and the same batch, in an order drawn anew; so a disturbance of the machine, a long batch or a
-growing heap meets all arms alike. Before the timed updates of a round one arm makes an untimed one, so that none pays for the
-batch's shapes being new.
+growing heap meets all arms alike. A few batches come again and again, and a first pass over them is not timed, so that no arm pays for
+shapes being new.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ def parser() -> Any:
     add("runs", type=Path, nargs="+", metavar="RUN_FOLDER", help="one run of each arm, whose options are used")
     add("--out", type=Path, required=True, metavar="FILE", help="the file to write, such as runs/E4/speed.json")
     add("--rounds", type=whole_number(2), default=24, help="timed rounds (default: %(default)s)")
-    add("--warm-up", type=whole_number(1), default=3, help="rounds before, not kept (default: %(default)s)")
+    add(
+        "--batches",
+        type=whole_number(1),
+        default=4,
+        help="different batches, each once untimed first (default: %(default)s)",
+    )
     add("--seed", type=whole_number(0), default=1, help="of the orders (default: %(default)s)")
     return result
 
@@ -51,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"expected runs of two or more arms; found {', '.join(configs)} of {len(given.runs)} folders")
     require_comparable(configs)
     trainers = {arm: build(config) for arm, config in configs.items()}
-    seconds, batches = measure(list(trainers.values()), given.rounds, given.warm_up, given.seed)
+    seconds, batches = measure(list(trainers.values()), given.rounds, given.batches, given.seed)
     first = next(iter(trainers.values()))
     device = first.device
     content = {
@@ -61,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         "seconds": seconds.round(6).tolist(),
         "target_tokens": [int(sum(sample["ntokens"] for sample in batch)) for batch in batches],
         "source_tokens": [int(sum(sample["net_input"]["src_lengths"].sum() for sample in batch)) for batch in batches],
-        "warm_up": given.warm_up,
+        "warm_up": given.batches,
         "device": device.type,
         "threads": torch.get_num_threads(),
         "precision": precision(first),
@@ -134,41 +139,41 @@ def build(cfg: DictConfig) -> Trainer:
     return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
 
 
-def measure(trainers: list[Trainer], rounds: int, warm_up: int, seed: int) -> tuple[np.ndarray, list[list[Any]]]:
+def measure(trainers: list[Trainer], rounds: int, different: int, seed: int) -> tuple[np.ndarray, list[list[Any]]]:
     """float64 (rounds, arms) seconds of an update, and each round's batches.
 
     Raises:
-        UserError: the training split is too small for so many rounds.
+        UserError: the training split is too small for so many different batches.
     """
     epoch = trainers[0].get_train_iterator(epoch=1, load_dataset=True)
     for trainer in trainers:
         trainer.begin_epoch(1)
     size = int(trainers[0].cfg.optimization.update_freq[0])
-    batches: list[list[Any]] = []
-    pending: list[Any] = []
+    batches: list[list[Any]] = [[]]
     for sample in epoch.next_epoch_itr(shuffle=True):
-        pending.append(sample)
-        if len(pending) == size:
-            batches.append(pending)
-            pending = []
-        if len(batches) == rounds + warm_up:
-            break
-    if len(batches) < rounds + warm_up:
-        raise UserError(
-            f"expected at least {rounds + warm_up} updates in an epoch, found {len(batches)}; give fewer --rounds or a larger corpus"
-        )
+        if len(batches[-1]) == size:
+            if len(batches) == different:
+                break
+            batches.append([])
+        batches[-1].append(sample)
+    if len(batches) < different or len(batches[-1]) < size:
+        found = len(batches) - (len(batches[-1]) < size)
+        raise UserError(f"expected at least {different} updates in an epoch, found {found}; give fewer --batches")
+    for batch in batches:
+        for trainer in trainers:
+            trainer.train_step(batch)
+    gc.collect()
+    gc.freeze()
     order = np.random.default_rng(seed)
     seconds = np.zeros((rounds, len(trainers)))
-    for number, batch in enumerate(batches):
-        turn = order.permutation(len(trainers))
+    for number in range(rounds):
         gc.collect()
-        trainers[turn[-1]].train_step(batch)
-        for arm in turn:
+        for arm in order.permutation(len(trainers)):
             began = now(trainers[arm])
-            trainers[arm].train_step(batch)
-            if number >= warm_up:
-                seconds[number - warm_up, arm] = now(trainers[arm]) - began
-    return seconds, batches[warm_up:]
+            trainers[arm].train_step(batches[number % different])
+            seconds[number, arm] = now(trainers[arm]) - began
+    gc.unfreeze()
+    return seconds, [batches[number % different] for number in range(rounds)]
 
 
 def now(trainer: Trainer) -> float:

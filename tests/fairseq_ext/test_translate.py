@@ -218,16 +218,19 @@ def masked(run: Path) -> Path:
 
 def test_every_arm_is_timed_on_the_same_batches(pair_runs: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
-    speed.main([*map(str, pair_runs.values()), "--out", str(out), "--rounds", "4", "--warm-up", "1"])
+    speed.main([*map(str, pair_runs.values()), "--out", str(out), "--rounds", "5", "--batches", "2"])
     found = json.loads(out.read_text())
     assert found["arms"] == list(SHARES)
-    assert np.array(found["seconds"]).shape == (4, 3)
+    assert np.array(found["seconds"]).shape == (5, 3)
     assert (np.array(found["seconds"]) > 0).all()
-    assert len(found["target_tokens"]) == len(found["source_tokens"]) == 4
+    tokens = found["target_tokens"]
+    assert tokens == [tokens[0], tokens[1]] * 2 + [tokens[0]]
+    assert tokens[0] != tokens[1]
+    assert len(found["source_tokens"]) == 5
     assert found["settings"]["arch"] == "transformer_iwslt_de_en"
     assert not (pair_runs["none"] / "dump.zarr.creating.tmp").exists()
-    with pytest.raises(UserError, match="expected at least 100 updates in an epoch, found 6"):
-        speed.main([*map(str, pair_runs.values()), "--out", str(out), "--rounds", "99", "--warm-up", "1"])
+    with pytest.raises(UserError, match="expected at least 7 updates in an epoch, found 6"):
+        speed.main([*map(str, pair_runs.values()), "--out", str(out), "--batches", "7"])
 
 
 def test_arms_of_other_sizes_are_not_timed_together(
