@@ -120,7 +120,8 @@ CAPTIONS: dict[str, Caption] = {
     ),
     "sharing_alignment": Caption(
         "Three dot plots of how alike pairs of embedding tables are, by group of tokens: CKA, Procrustes residual, shared neighbours.",
-        "Likeness of the same tokens' rows in two tables, whatever the rotation and scale. Crosses: the same with rows in random order. "
+        "Likeness of the same tokens' rows in two tables, whatever the rotation and scale. Crosses: the same with rows in random order. Strokes: at the first recorded update; arms of one seed begin with the same "
+        "first table, so that what `all` and the encoder of `none` have in common is partly where they began. "
         "Tokens of one side have been trained in one of the tables only, or at most as negatives of the output.",
     ),
     "sharing_learning": Caption(

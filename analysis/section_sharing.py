@@ -113,7 +113,8 @@ def _geometry(page: Section, result: SharingResult) -> None:
     )
     _table(
         page,
-        "How alike two tables are over the rows of the joint vocabulary, beside what rows in random order give (null, chance).",
+        "How alike two tables are over the rows of the joint vocabulary, beside where they began (arms of one seed share the first table's "
+        "initial values) and what rows in random order give (null, chance).",
         tables.alignment_table(result),
     )
 

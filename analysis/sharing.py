@@ -229,14 +229,14 @@ def _geometry(evidence: Evidence, result: SharingResult) -> None:
     if not dumps:
         return
     try:
-        update = sharing_geometry.common_update([dump for seeds in dumps.values() for dump in seeds.values()])
+        first, update = sharing_geometry.common_updates([dump for seeds in dumps.values() for dump in seeds.values()])
         measured = [
             sharing_geometry.table_geometry(dump, name, update, arm=arm, run_seed=seed)
             for arm, seeds in dumps.items()
             for seed, dump in seeds.items()
             for name in dump.tables
         ]
-        result.geometry = SharingGeometry(update, measured, sharing_geometry.compare(dumps, update))
+        result.geometry = SharingGeometry(update, first, measured, sharing_geometry.compare(dumps, update, first))
     except (DumpError, GeometryError, OSError) as error:
         evidence.missing.append(Missing(f"{evidence.experiment}: geometry: {error}"))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,17 +70,27 @@ class TableGeometry:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two tables over a group of tokens: one alignment a seed, and each measure over the seeds."""
+    """Two tables over a group of tokens: one alignment a seed, and each measure over the seeds.
+
+    `begin`: the same at the first snapshot in common, update 0 where it was recorded. Arms of one seed begin with the same first table, so that
+    likeness between arms is partly that.
+    """
 
     first: Place
     second: Place
     group: str
     seeds: list[int]
     alignments: list[Alignment]
+    begin: list[Alignment]
 
     @property
     def combined(self) -> dict[str, Estimate]:
         return {name: combine_seeds([getattr(entry, name) for entry in self.alignments]) for name in MEASURES}
+
+    @property
+    def at_first(self) -> dict[str, float]:
+        """Each measure at the first snapshot in common, mean over the seeds."""
+        return {name: float(np.mean([getattr(entry, name).value for entry in self.begin])) for name in MEASURES}
 
     @property
     def null(self) -> dict[str, float]:
@@ -98,9 +109,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class SharingGeometry:
-    """Every table of every run at `update`, and the compared pairs."""
+    """Every table of every run at `update`, and the compared pairs; `first`: the first update in common."""
 
     update: int
+    first: int
     tables: list[TableGeometry]
     pairs: list[Pair]
 
@@ -122,13 +134,13 @@ def label(table: Table) -> str:
     return "decoder input = output" if len(roles) == 2 and "encoder" not in roles else " = ".join(roles) or table.name
 
 
-def common_update(dumps: Sequence[Dump]) -> int:
-    """The last update of which every table of every dump has a snapshot. Raises DumpError where there is none."""
+def common_updates(dumps: Sequence[Dump]) -> tuple[int, int]:
+    """The first and the last update of which every table of every dump has a snapshot. Raises DumpError where there is none."""
     known = [set(dump.table(name).snapshot_updates.tolist()) for dump in dumps for name in dump.tables]
     shared = set.intersection(*known)
     if not shared:
         raise DumpError("the arms' recordings have no snapshot of one update in common; record them on one schedule")
-    return max(shared)
+    return min(shared), max(shared)
 
 
 def vocabulary(dump: Dump) -> tuple[str, ...]:
@@ -177,7 +189,7 @@ def table_geometry(dump: Dump, name: str, update: int, *, arm: str, run_seed: in
     )
 
 
-def compare(dumps: Mapping[str, Mapping[int, Dump]], update: int) -> list[Pair]:
+def compare(dumps: Mapping[str, Mapping[int, Dump]], update: int, first_update: int) -> list[Pair]:
     """Every pair of tables within `none` and within `decoder`, and the one table of `all` against each of `none`, by seed."""
     wanted: dict[tuple[Place, Place], list[tuple[int, Table, Table]]] = {}
     for arm in ("none", "decoder"):
@@ -194,16 +206,20 @@ def compare(dumps: Mapping[str, Mapping[int, Dump]], update: int) -> list[Pair]:
     result = []
     for (first, second), entries in wanted.items():
         for group in GROUPS:
-            found = [(seed, _aligned(one, two, group, update, len(entries) < 3)) for seed, one, two in entries]
+            found = [
+                (seed, _aligned(one, two, group, update, intervals=len(entries) < 3)) for seed, one, two in entries
+            ]
             known = [(seed, entry) for seed, entry in found if entry is not None]
+            begin = [_aligned(one, two, group, first_update, intervals=False, nulls=0) for _, one, two in entries]
             if known:
-                result.append(Pair(first, second, group, [seed for seed, _ in known], [entry for _, entry in known]))
+                seeds, alignments = [seed for seed, _ in known], [entry for _, entry in known]
+                result.append(Pair(first, second, group, seeds, alignments, [e for e in begin if e is not None]))
     return result
 
 
-def _aligned(one: Table, two: Table, group: str, update: int, intervals: bool) -> Alignment | None:
+def _aligned(one: Table, two: Table, group: str, update: int, **options: Any) -> Alignment | None:
     rows = token_groups(one)[group]
-    return align(one.snapshot(update)[rows], two.snapshot(update)[rows], intervals=intervals)
+    return align(one.snapshot(update)[rows], two.snapshot(update)[rows], **options)
 
 
 def _resampled(

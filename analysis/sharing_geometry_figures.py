@@ -45,8 +45,8 @@ def _frequency(result: SharingResult, out: Path) -> list[Path]:
     arms = list(dict.fromkeys(arm for arm, _ in found.places))
     figure, axes = new_figure(columns=len(arms), width=4.1, height=3.9)
     largest = max(int(entry.counts.max(initial=1)) for entry in found.tables)
-    low = min(0.0, *(float(np.quantile(entry.row_cosine, 0.01)) for entry in found.tables))
-    high = max(0.0, *(float(np.quantile(entry.row_cosine, 0.99)) for entry in found.tables))
+    shown = [binned_curve(entry.counts, entry.row_cosine).quantiles[:, 1:4] for entry in found.tables]
+    low, high = min(0.0, *(float(np.nanmin(values)) for values in shown)), max(0.0, *(map(np.nanmax, shown)))
     for axis, arm in zip(axes.flat, arms, strict=True):
         for place, label in [entry for entry in found.places if entry[0] == arm]:
             entries = found.of(place, label)
@@ -110,6 +110,15 @@ def _alignment(result: SharingResult, out: Path) -> list[Path]:
                 label=None if pair.group in named else GROUPS[pair.group],
             )
             axis.plot(
+                pair.at_first[measure],
+                height,
+                color="#444444",
+                marker="|",
+                markersize=7,
+                linestyle="",
+                label=None if named else f"at update {found.first:,}",
+            )
+            axis.plot(
                 pair.null[measure],
                 height,
                 color="#777777",
@@ -128,9 +137,10 @@ def _alignment(result: SharingResult, out: Path) -> list[Path]:
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         axis.grid(False, axis="y")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda place: labels[place] == UNRELATED)
+    later = (f"at update {found.first:,}", UNRELATED)
+    order = sorted(range(len(labels)), key=lambda place: labels[place] in later)
     handles, labels = [handles[place] for place in order], [labels[place] for place in order]
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, title="tokens")
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, title="tokens")
     over = " or ".join(dict.fromkeys(pair.combined["cka"].over for pair in found.pairs))
     figure.suptitle(
         f"How alike the tables are, update {found.update:,} (95 % intervals over {over})",

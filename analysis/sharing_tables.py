@@ -157,12 +157,14 @@ def tables_table(result: SharingResult) -> list[list[str]]:
 
 def alignment_table(result: SharingResult) -> list[list[str]]:
     """For readers: likeness of each pair of tables by group of tokens, each measure with what unrelated rows give."""
-    lines = [
-        ["tables", "tokens", "n", "linear CKA", "null", "Procrustes residual", "null", "shared neighbours", "chance"]
-    ]
-    for pair in result.geometry.pairs if result.geometry is not None else []:
-        combined, null = pair.combined, pair.null
-        cells = [text for name in MEASURES for text in (words(combined[name]), f"{null[name]:.3f}")]
+    if result.geometry is None:
+        return [["tables"]]
+    first = f"at update {result.geometry.first:,}"
+    names = ("linear CKA", first, "null", "Procrustes residual", first, "null", "shared neighbours", first, "chance")
+    lines = [["tables", "tokens", "n", *names]]
+    for pair in result.geometry.pairs:
+        combined, null, begin = pair.combined, pair.null, pair.at_first
+        cells = [text for m in MEASURES for text in (words(combined[m]), f"{begin[m]:.3f}", f"{null[m]:.3f}")]
         lines.append([pair.title, GROUPS[pair.group], f"{pair.tokens:,}", *cells])
     return lines
 

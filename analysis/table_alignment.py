@@ -87,11 +87,12 @@ def shared_neighbours(first: NDArray[np.int64], second: NDArray[np.int64]) -> Fl
 
 
 def align(
-    x: NDArray[np.floating], y: NDArray[np.floating], *, intervals: bool = True, seed: int = 0
+    x: NDArray[np.floating], y: NDArray[np.floating], *, intervals: bool = True, nulls: int = NULLS, seed: int = 0
 ) -> Alignment | None:
     """Compare two tables' rows of the same tokens, (n, p) and (n, q); None for fewer than LEAST_TOKENS.
 
     Of more than MOST_TOKENS a random choice is compared. Without `intervals` (three seeds or more) none are computed.
+    `nulls` is the number of random orders; 0: the null is empty.
     """
     if len(x) < LEAST_TOKENS:
         return None
@@ -99,7 +100,7 @@ def align(
     if len(x) > MOST_TOKENS:
         chosen = np.sort(rng.choice(len(x), MOST_TOKENS, replace=False))
         x, y = x[chosen], y[chosen]
-    orders = [rng.permutation(len(x)) for _ in range(NULLS)]
+    orders = [rng.permutation(len(x)) for _ in range(nulls)]
     blocks = rng.permutation(len(x)) % BLOCKS if intervals else None
     shared = shared_neighbours(nearest(x), nearest(y))
     drawn = stratified_means(shared, np.zeros(len(x), np.int64), 1, seed=seed)[:, 0] if intervals else None
@@ -108,7 +109,9 @@ def align(
         cka=_jackknife(linear_cka, x, y, blocks),
         procrustes=_jackknife(procrustes_residual, x, y, blocks),
         neighbours=Estimate(float(shared.mean()), None if drawn is None else percentile_interval(drawn), "tokens"),
-        null={
+        null={}
+        if not orders
+        else {
             "cka": float(np.mean([linear_cka(x, y[order]) for order in orders])),
             "procrustes": float(np.mean([procrustes_residual(x, y[order]) for order in orders])),
             "neighbours": NEIGHBOURS / (len(x) - 1),
