@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pair_corpus import SHARES, TABLES, pair_arguments
-from running import Launcher, load
+from running import ROOT, Launcher, load
 
 from fairseq_ext.errors import UserError
 from fairseq_ext.translate import command, loading, speed
@@ -22,12 +24,46 @@ V, D = 154, 16
 
 
 @pytest.fixture(scope="module")
-def translated(pair_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the arm `all`, translated."""
-    run = tmp_path_factory.mktemp("translated") / "E4" / "all" / "seed1"
-    shutil.copytree(pair_runs["all"], run)
-    command.main([str(run), "--beam", "2", "--cpu"])
-    return run
+def experiment(pair_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with E4's arms, timed and translated."""
+    folder = tmp_path_factory.mktemp("experiment")
+    shutil.copytree(next(iter(pair_runs.values())).parents[1], folder / "E4")
+    runs = [str(folder / "E4" / arm / "seed1") for arm in SHARES]
+    command.main([*runs, "--beam", "2", "--cpu"])
+    speed.main([*runs, "--out", str(folder / "E4" / "speed.json"), "--rounds", "8", "--batches", "2"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def translated(experiment: Path) -> Path:
+    """The arm `all` of it."""
+    return experiment / "E4" / "all" / "seed1"
+
+
+def test_the_analysis_reads_what_was_written_here(experiment: Path, tmp_path: Path) -> None:
+    program = [sys.executable, str(ROOT / "analysis" / "report.py"), "--runs", str(experiment), "--out", str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((tmp_path / "report.json").read_text())
+    claims = {claim["id"]: claim for claim in report["claims"] if claim["id"].startswith("C6")}
+    assert all(claim["verdict"] != "not run" for claim in claims.values()), claims
+    assert [claim["verdict"] for claim in claims.values()].count("inconclusive") >= 2  # 6 updates decide no BLEU
+    parameters = {arm: json.loads((experiment / "E4" / arm / "seed1" / "model.json").read_text()) for arm in SHARES}
+    counts = {arm: card["parameters"] for arm, card in parameters.items()}
+    assert claims["C6.1"]["value"] == pytest.approx((counts["all"] - counts["none"]) / counts["none"])
+    assert claims["C6.1"]["reason"].count("= closed form") == 2
+    scores = {}
+    for arm in ("all", "none"):
+        folder = experiment / "E4" / arm / "seed1" / "translation"
+        files = [str(folder / "references.txt"), "-i", str(folder / "hypotheses.txt")]
+        said = subprocess.run(
+            [sys.executable, "-m", "sacrebleu", *files, "-b", "-w", "6"], capture_output=True, text=True, check=True
+        )
+        scores[arm] = float(said.stdout)
+    assert claims["C6.2"]["value"] == pytest.approx(scores["all"] - scores["none"], abs=2e-6)
+    page = (tmp_path / "index.html").read_text()
+    assert "case:mixed|eff:no|tok:13a|smooth:exp" in page
+    assert "decoder input" in page
 
 
 def test_hypotheses_stand_in_the_corpus_order_beside_the_raw_text(translated: Path, pairs_corpus: Path) -> None:
@@ -40,7 +76,12 @@ def test_hypotheses_stand_in_the_corpus_order_beside_the_raw_text(translated: Pa
     assert lines["references"] == (pairs_corpus / "raw" / "test.yy.txt").read_text().splitlines()
     assert (about["sentences"], about["beam"], about["update"]) == (20, 2, 6)
     assert not any("▁" in line for line in lines["hypotheses"])
-    assert {p.name for p in translated.iterdir()} == {"checkpoints", "dump.zarr", "model.json", "translation"}
+    assert {p.name for p in translated.iterdir()} == {
+        "checkpoints",
+        "dump.zarr",
+        "model.json",
+        "translation",
+    }  # no scraps
     one = translate_alone(translated, lines["sources"])
     assert lines["hypotheses"] == one
     assert len(set(one)) > 1, "hypotheses that are all alike could stand in any order"
