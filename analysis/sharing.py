@@ -99,6 +99,23 @@ def _one_test_set(evidence: Evidence, result: SharingResult, of_run: dict[str, R
                     )
                     runs[seed] = entry.without_translation()
                     break
+            else:
+                other = [
+                    name
+                    for name in first.translation.manner
+                    if entry.translation.manner[name] != first.translation.manner[name]
+                ]
+                if other:
+                    said = ", ".join(
+                        f"{n} {entry.translation.manner[n]} ({first.translation.manner[n]})" for n in other
+                    )
+                    evidence.missing.append(
+                        Missing(
+                            f"{entry.name}: translated otherwise than {first.name} (in brackets): {said}; scores compare like with like only.",
+                            evaluate_command(of_run[entry.name]),
+                        )
+                    )
+                    runs[seed] = entry.without_translation()
 
 
 def _parameters(evidence: Evidence, result: SharingResult) -> None:
@@ -125,7 +142,10 @@ def _speed(evidence: Evidence, result: SharingResult) -> None:
         return
     path = evidence.runs[0].path.parent.parent / "speed.json"
     try:
-        result.speed = training_speed.read_speed(path)
+        speed = training_speed.read_speed(path)
+        cards = [entry.model for entry in result.all_runs if entry.model is not None]
+        training_speed.require_same(speed, path, cards[0].shape if cards else {})
+        result.speed = speed
     except TranslationError as error:
         evidence.missing.append(Missing(f"{evidence.experiment}: {error}.", command(evidence.experiment)))
 

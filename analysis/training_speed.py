@@ -126,3 +126,13 @@ def _measure(
         seconds=seconds,
         tokens=tokens,
     )
+
+
+def require_same(speed: Speed, path: Path, shape: dict[str, Any]) -> None:
+    """Refuse times of other models than the runs'. Raises TranslationError."""
+    settings = speed.about.get("settings")
+    for name, value in (settings if isinstance(settings, dict) else {}).items():
+        if shape.get(name) is not None and shape[name] != value:
+            raise TranslationError(
+                f"{path}: models with {name} {value} were timed, the runs have {shape[name]}; time the arms again"
+            )

@@ -65,6 +65,19 @@ class Translation:
         return found.get("name") if isinstance(found, dict) else None
 
     @property
+    def manner(self) -> dict[str, Any]:
+        """What must be equal where translations are compared: search, averaged checkpoints, update, vocabulary."""
+        checkpoints, corpus = self.about.get("checkpoints"), self.about.get("corpus")
+        return {
+            "subset": self.about.get("subset"),
+            "beam": self.about.get("beam"),
+            "lenpen": self.about.get("lenpen"),
+            "averaged checkpoints": len(checkpoints) if isinstance(checkpoints, list) else None,
+            "update": self.update,
+            "dictionary": corpus.get("dictionary_sha256") if isinstance(corpus, dict) else None,
+        }
+
+    @property
     def signature(self) -> str:
         """How it was translated: `subset:test|beam:4|lenpen:1.0|checkpoints:checkpoint_last.pt`."""
         checkpoints = self.about.get("checkpoints")

@@ -123,7 +123,8 @@ class Recorded(Sampled):
         return {type(self).__name__: {**state, "tables": self._tables}}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
-        sharing.refuse_other(state.get("tables"), self._tables)
+        if self._resumes:
+            sharing.refuse_other(state.get("tables"), self._tables)
         self.recorder.resume_from(state)
         self.sampler.resume_from(state.get("sampling") or {})
         self._exposure_state = state.get("exposure")

@@ -1,5 +1,6 @@
 """Translation with sampling and recording: fairseq's task, whose tables of source and target tokens may be shared."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from ..compat import full_config
 from ..errors import UserError
 from ..recording.config import RecordingConfig
+from ..recording.corpus import described
 from ..recording.exposure import translation_counters, translation_tokens
 from ..recording.sides import pair, require_pairs, require_split
 from ..sampling.config import SamplingConfig
 from ..step_config import StepConfig
 from ._recorded import Recorded
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,6 +46,11 @@ class EmbeddingTranslationTask(Recorded, TranslationTask):
         folder = Path(cfg.data.split(os.pathsep)[0])
         sides = pair(folder, (src_dict, tgt_dict), (str(cfg.source_lang), str(cfg.target_lang)))
         self.begin_recording(cfg, config, sides, folder)
+        if described(folder).get("languages") == [str(cfg.target_lang), str(cfg.source_lang)]:
+            logger.warning(
+                f"{folder} was split by its {cfg.target_lang} sentences, which are the target here: {cfg.source_lang} sentences of the test "
+                f"split may occur in training; prepare the corpus with --source-lang {cfg.source_lang} --target-lang {cfg.target_lang}"
+            )
 
     @classmethod
     def setup_task(cls, cfg: EmbeddingTranslationConfig, **kwargs: Any) -> "EmbeddingTranslationTask":

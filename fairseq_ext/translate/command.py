@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..evaluate.command import _Parser, whole_number
 from ..recording.corpus import combined, described, sha256
-from ..recording.sides import pair_split
+from ..recording.sides import pair, require_split
 from .loading import Trained, load, model_card
 from .words import count_test_words
 
@@ -42,6 +42,8 @@ def parser() -> Any:
     add = result.add_argument
     add("runs", type=Path, nargs="+", metavar="RUN_FOLDER", help="folder of a run: checkpoints/, run.json")
     add("--data", type=Path, metavar="DIR", help="the corpus (default: the one that the run was trained on)")
+    only = "with one RUN_FOLDER only; default: RUN_FOLDER/checkpoints/checkpoint_last.pt"
+    add("--checkpoint", type=Path, metavar="FILE", help=only)
     add("--subset", default="test", help="the split to translate (default: %(default)s)")
     add("--sentences", type=whole_number(1), metavar="N", help="only N of them, evenly spaced (default: all)")
     add("--beam", type=whole_number(1, 100), default=5, help="width of the beam search (default: %(default)s)")
@@ -55,6 +57,8 @@ def parser() -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Translate with every run; an error ends the program with one line."""
     given = parser().parse_args(arguments)
+    if given.checkpoint and (len(given.runs) > 1 or given.average > 1):
+        raise UserError("--checkpoint is for one RUN_FOLDER and without --average; give one run, or leave it out")
     for folder in given.runs:
         translate(folder, given)
 
@@ -66,13 +70,12 @@ def translate(folder: Path, given: Any) -> None:
         UserError: the run cannot be loaded, the split is not there, or ``fairseq-generate`` fails.
     """
     began = time.monotonic()
-    trained = load(folder, None, given.data, given.average)
+    trained = load(folder, given.checkpoint, given.data, given.average)
     source, target = trained.languages
-    halves = pair_split(trained.data, given.subset, source, target)
-    train = pair_split(trained.data, "train", source, target)
-    sides = {"source": source, "target": target}
     dictionaries = {"source": trained.task.src_dict, "target": trained.task.tgt_dict}
-    raw = raw_lines(trained.data, given.subset, (source, target))
+    sides = pair(trained.data, tuple(dictionaries.values()), (source, target))
+    test, train = (require_split(trained.data, split, sides) for split in (given.subset, "train"))
+    raw = raw_lines(trained.data, given.subset, (source, target), len(MMapIndexedDataset(str(test["source"]))))
     of = len(raw[0])
     chosen = evenly(of, given.sentences)
     write_json(folder / "model.json", model_card(trained))
@@ -83,7 +86,7 @@ def translate(folder: Path, given: Any) -> None:
         data = trained.data
         if len(chosen) < of:
             data = Path(scratch) / "data"
-            halves = cut(trained.data, halves, chosen, data)
+            test = cut(trained.data, test, chosen, data)
             raw = tuple([lines[i] for i in chosen] for lines in raw)
         command, hypotheses = generate(trained, data, given, Path(scratch) / "generated")
         if len(hypotheses) != len(raw[0]):
@@ -91,12 +94,7 @@ def translate(folder: Path, given: Any) -> None:
                 f"expected {len(raw[0]):,} translations, one for each line of {given.subset}; fairseq-generate made {len(hypotheses):,}; "
                 "the corpus and its raw text differ: prepare it again"
             )
-        words = count_test_words(
-            {side: train[language] for side, language in sides.items()},
-            {side: halves[language] for side, language in sides.items()},
-            dictionaries,
-        )
-        np.savez_compressed(stage / "words.npz", **words)
+        np.savez_compressed(stage / "words.npz", **count_test_words(train, test, dictionaries))
         for name, lines in (("sources", raw[0]), ("references", raw[1]), ("hypotheses", hypotheses)):
             (stage / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         about = {
@@ -126,13 +124,17 @@ def translate(folder: Path, given: Any) -> None:
     )
 
 
-def raw_lines(data: Path, subset: str, languages: tuple[str, str]) -> tuple[list[str], list[str]]:
+def raw_lines(data: Path, subset: str, languages: tuple[str, str], examples: int) -> tuple[list[str], list[str]]:
     """The split's raw sources and references.
 
+    Args:
+        examples: of the binarised split.
+
     Raises:
-        UserError: the corpus keeps no raw text of the split, or the sides differ in length.
+        UserError: the corpus keeps no raw text of the split, or it is not the text that was binarised.
     """
     found = []
+    files = described(data).get("splits", {}).get(subset, {}).get("files", {})
     for code in languages:
         path = data / "raw" / f"{subset}.{code}.txt"
         if not path.is_file():
@@ -140,12 +142,15 @@ def raw_lines(data: Path, subset: str, languages: tuple[str, str]) -> tuple[list
                 f"expected the raw text of {subset} in {path}, which translations are scored against; found none; prepare the corpus again "
                 "with scripts/prepare_*.sh"
             )
-        found.append(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-    if len(found[0]) != len(found[1]):
-        raise UserError(
-            f"expected as many lines in raw/{subset}.{languages[0]}.txt as in .{languages[1]}.txt of {data}; found {len(found[0]):,} and "
-            f"{len(found[1]):,}; prepare the corpus again"
-        )
+        content = path.read_bytes()
+        expected = files.get(f"raw/{path.name}", {}).get("sha256")
+        lines = content.decode("utf-8", "replace").removesuffix("\n").split("\n")
+        if len(lines) != examples or (expected and hashlib.sha256(content).hexdigest() != expected):
+            raise UserError(
+                f"{path} is not the text that was binarised: expected {examples:,} lines and the hash in corpus.json; found {len(lines):,} "
+                "lines or another hash; prepare the corpus again"
+            )
+        found.append(lines)
     return found[0], found[1]
 
 
@@ -171,7 +176,7 @@ def cut(data: Path, halves: dict[str, Path], chosen: NDArray[np.int64], target: 
 
 
 def generate(trained: Trained, data: Path, given: Any, results: Path) -> tuple[str, list[str]]:
-    """Run ``fairseq-generate``; returns its command and the hypotheses in the corpus's order.
+    """Run ``fairseq-generate``; returns the command that does so, and the hypotheses in the corpus's order.
 
     Raises:
         UserError: it fails, or leaves a sentence out.
@@ -207,6 +212,7 @@ def generate(trained: Trained, data: Path, given: Any, results: Path) -> tuple[s
     )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        said = said.partition(", skip this example with")[0]  # an option that this command does not have
         raise UserError(f"fairseq-generate failed with status {done.returncode}: {said.removeprefix('error: ')}")
     found: dict[int, str] = {}
     with (results / f"generate-{given.subset}.txt").open(encoding="utf-8", newline="\n") as file:
@@ -218,8 +224,20 @@ def generate(trained: Trained, data: Path, given: Any, results: Path) -> tuple[s
         raise UserError(
             f"fairseq-generate left sentences out: {len(found):,} found, the last is {max(found, default=-1):,}"
         )
-    said = shlex.join(["fairseq-generate", str(trained.data), *options[1:]])
-    return said, [found[number] for number in range(len(found))]
+    ours = [
+        "python",
+        "-m",
+        "fairseq_ext.translate",
+        str(trained.folder),
+        "--subset",
+        given.subset,
+        "--beam",
+        str(given.beam),
+    ]
+    ours += ["--lenpen", str(given.lenpen), "--max-tokens", str(given.max_tokens)]
+    ours += ["--sentences", str(given.sentences)] if given.sentences else []
+    ours += ["--average", str(given.average)] if given.average > 1 else []
+    return shlex.join(ours), [found[number] for number in range(len(found))]
 
 
 def user_dir() -> str:

@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ..errors import UserError
-from ..evaluate.loading import prepare_task_config, read_checkpoint, read_run
+from ..evaluate.loading import dump_corpus, prepare_task_config, read_checkpoint, read_run
 from ..recording import sharing
-from ..recording.sides import require_pairs
+from ..recording.corpus import combined, sha256
+from ..recording.sides import pair_split, require_pairs
 from ..tasks import translation  # noqa: F401  (registers the task, as --user-dir would)
 
 TASKS = ("embedding_translation", "translation")
@@ -162,6 +163,7 @@ def load(folder: Path, checkpoint: Path | None = None, data: Path | None = None,
     corpus = require_pairs(str(cfg.task.data), cfg.task.source_lang, cfg.task.target_lang)
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     _require_rows(state["model"], task, corpus)
+    _require_corpus(folder, task, corpus)
     model = task.build_model(cfg.model, from_checkpoint=True)
     try:
         model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
@@ -184,12 +186,43 @@ def _require_rows(weights: dict[str, torch.Tensor], task: Any, corpus: Path) -> 
             )
 
 
+def _require_corpus(folder: Path, task: Any, corpus: Path) -> None:
+    """Compare dictionary and training split with those that the run's dump names, if there is a dump.
+
+    Raises:
+        UserError: they are others; so the vocabulary would be another one, or the test text in what the model was trained on.
+    """
+    known = dump_corpus(folder)
+    languages = (str(task.cfg.source_lang), str(task.cfg.target_lang))
+    halves = pair_split(corpus, "train", *languages)
+    files = {
+        "dictionary": [corpus / f"dict.{code}.txt" for code in languages],
+        "train": [half.with_name(f"{half.name}.bin") for half in halves.values()],
+    }
+    for name, paths in files.items():
+        expected = known.get(f"{name}_sha256")
+        if expected and expected != combined([sha256(path) for path in paths]):
+            what = "dictionary" if name == "dictionary" else "training split"
+            raise UserError(
+                f"{corpus} does not have the {what} that the run was trained with (its dump names another hash); give the corpus it was "
+                "trained on by --data, or train again"
+            )
+
+
 def _require_arm(trained: Trained) -> None:
-    found = trained.tables()
-    expected = TABLES.get(str(trained.arm))
+    require_arm(trained.tables(), trained.arm, trained.path)
+
+
+def require_arm(found: dict[str, list[str]], arm: str | None, path: Path) -> None:
+    """Refuse a model that does not share what its arm does.
+
+    Raises:
+        UserError: it has another number of tables than an arm of this name.
+    """
+    expected = TABLES.get(str(arm))
     if expected is not None and len(found) != expected:
         raise UserError(
-            f"{trained.path}: the arm {trained.arm} has {expected} table{'s' * (expected > 1)}; this checkpoint has {sharing.words(found)}: "
+            f"{path}: the arm {arm} has {expected} table{'s' * (expected > 1)}; this checkpoint has {sharing.words(found)}: "
             "it is another arm's; bring the run's own back, or train the arm again"
         )
 

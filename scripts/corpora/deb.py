@@ -69,7 +69,9 @@ def _files(path: Path, part: str, suffix: str = "") -> Iterator[tuple[str, bytes
                     assert content is not None  # it is a file
                     yield entry.name.removeprefix("./"), content.read()
     except _DAMAGED as error:
-        raise CorpusError(f"{path} cannot be unpacked ({error}); remove it and get it again") from error
+        raise CorpusError(
+            f"{path} cannot be unpacked ({' '.join(str(error).split())}); remove it and get it again"
+        ) from error
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Part:
                 yield from lines_of(stream, self.name, carriage_return=False)
         except (tarfile.TarError, zlib.error, EOFError) as error:
             raise CorpusError(
-                f"{self.name} cannot be unpacked ({error}); remove the archive and get it again"
+                f"{self.name} cannot be unpacked ({_one_line(error)}); remove the archive and get it again"
             ) from error
 
 
@@ -72,6 +72,10 @@ def locate(place: Path) -> tuple[dict[str, Part], list[Path]]:
     return {name: Part(str(path), lambda path=path: path.open("rb")) for name, path in paths.items()}, [*paths.values()]
 
 
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+
+
 def _complete(where: str, missing: list[str]) -> None:
     if missing:
         more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
@@ -83,7 +87,9 @@ def _in_archive(path: Path) -> dict[str, Part]:
         archive = tarfile.open(path)  # noqa: SIM115 - the parts read from it
         members = {Path(member.name).name: member for member in archive if member.isfile()}
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise CorpusError(f"{path}: a whole tar archive was expected ({error}); remove it and get it again") from error
+        raise CorpusError(
+            f"{path}: a whole tar archive was expected ({_one_line(error)}); remove it and get it again"
+        ) from error
     _complete(str(path), [name for name in wanted() if name not in members])
 
     def opened(name: str) -> IO[bytes]:

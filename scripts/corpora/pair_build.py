@@ -22,6 +22,8 @@ from corpora.pair_vocabulary import UNKNOWN, Vocabulary
 from corpora.pairs import Pair, Splits, key, limited
 from corpora.sources import SourceFile, sha256_of
 
+LONGEST = 1024  # pieces, `</s>` among them
+
 SPLITS = ("train", "valid", "test")
 
 
@@ -146,7 +148,14 @@ def _write_split(
     for side, language in enumerate(languages):
         texts = [pair[side] for pair in pairs]
         prefix = partial / f"{split}.{'-'.join(languages)}.{language}"
-        counts[language] = _binarise(prefix, vocabulary.encode(texts), vocabulary.rows)
+        examples = vocabulary.encode(texts)
+        longest = max(range(len(examples)), key=lambda number: len(examples[number]))
+        if len(examples[longest]) > LONGEST:
+            raise CorpusError(
+                f"{split} split, {language}, sentence {longest + 1}: at most {LONGEST:,} pieces were expected (what fairseq's transformers take), "
+                f"{len(examples[longest]):,} were found; cut it, or leave it out"
+            )
+        counts[language] = _binarise(prefix, examples, vocabulary.rows)
         tokens[language] = int(counts[language].sum())
         unknown[language] = int(counts[language][UNKNOWN])
         words[language] = sum(len(text.split()) for text in texts)

@@ -44,14 +44,19 @@ def tidy(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """What sentences are compared by: Unicode NFKC, case folding, white space made single."""
+    """What sentences are compared by: Unicode NFKC, case folding, white space made single; characters that sentencepiece removes or takes for
+    white space (controls, formats, U+FFFD) count as white space."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.split())
+    return " ".join("".join(" " if _is_blank(character) else character for character in folded).split())
 
 
 def is_empty(text: str) -> bool:
     """Has the text nothing but white space and characters that sentencepiece takes for it or removes (controls, formats, U+FFFD)?"""
-    return all(c in "▁\ufffd" or unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text)
+    return all(_is_blank(character) for character in text)
+
+
+def _is_blank(character: str) -> bool:
+    return character in "▁\ufffd" or unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
 def filtered(pairs: Iterable[Pair], limits: Limits) -> tuple[list[Pair], dict[str, int]]:

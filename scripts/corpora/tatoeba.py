@@ -54,9 +54,13 @@ def command(argv: list[str]) -> None:
         nargs=2,
         default=["en", "de"],
         metavar="LANG",
-        help="languages of the file's two texts in their order (default: en de); --source-lang de turns them round",
+        help="languages of the file's two texts in their order (default: en de); --source-lang de --target-lang en turns them round",
     )
     arguments = parser.parse_args(argv)
+    if arguments.languages != ["en", "de"] and (arguments.source_lang, arguments.target_lang) == ("en", "de"):
+        arguments.source_lang, arguments.target_lang = (
+            arguments.languages
+        )  # as the file has them, where nothing else is asked for
     options = pair_options.checked(arguments, tuple(arguments.languages))
 
     from corpora import pair_build, sources

@@ -39,7 +39,11 @@ MULTI30K = Corpus(
     "multi30k-4k", "scripts/prepare_multi30k.sh", ("--name", "multi30k-4k", "--vocabulary", "4000"), seconds=30
 )
 IWSLT14 = Corpus(
-    "iwslt14-10k", "scripts/prepare_iwslt14.sh", ("--name", "iwslt14-10k", "--vocabulary", "10000"), seconds=120
+    "iwslt14-10k",
+    "scripts/prepare_iwslt14.sh",
+    ("--name", "iwslt14-10k", "--vocabulary", "10000"),
+    seconds=120,
+    languages=("de", "en"),
 )
 _QUICK_SHARING = Sharing(
     corpus=LIBREOFFICE_HELP,

@@ -127,17 +127,17 @@ def corpus(name: str | None, profile: Profile, data_bin: Path) -> Corpus:
 def pairs(name: str | None, profile: Profile, data_bin: Path) -> tuple[Corpus | None, tuple[str, str]]:
     """The profile's corpus of pairs or the one that was asked for, and its source and target language. Raises UsageError."""
     own = profile.sharing.corpus if profile.sharing else None
-    if name is None or (own is not None and name == own.name):
-        return own, ("en", "de")
-    if name in PAIRS:
-        return PAIRS[name], ("en", "de")
-    known = read_json(data_bin / name / "corpus.json").get("languages")
-    if not (isinstance(known, list) and len(known) == 2):
-        raise UsageError(
-            f"--pairs {name}: expected {', '.join(PAIRS)} or a prepared corpus of sentence pairs, found none in {shown(data_bin / name)}; "
-            f"make it with bash scripts/prepare_pairs.sh --name {name} --source-lang XX --target-lang YY SOURCE_FILE TARGET_FILE"
-        )
-    return Corpus(name), (str(known[0]), str(known[1]))
+    chosen = own if name is None or (own is not None and name == own.name) else PAIRS.get(name)
+    wanted = name or (chosen.name if chosen else "")
+    known = read_json(data_bin / wanted / "corpus.json").get("languages") if wanted else None
+    if isinstance(known, list) and len(known) == 2:
+        return chosen or Corpus(wanted), (str(known[0]), str(known[1]))
+    if chosen is not None or name is None:
+        return chosen, chosen.languages if chosen else ("en", "de")
+    raise UsageError(
+        f"--pairs {name}: expected {', '.join(PAIRS)} or a prepared corpus of sentence pairs, found none in {shown(data_bin / name)}; "
+        f"make it with bash scripts/prepare_pairs.sh --name {name} --source-lang XX --target-lang YY SOURCE_FILE TARGET_FILE"
+    )
 
 
 def experiments(only: str | None) -> list[str]:

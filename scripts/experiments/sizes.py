@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus below data-bin and the script that makes it (empty: the user has made it)."""
+    """A corpus below data-bin and the script that makes it (empty: the user has made it). `languages`: source and target, of sentence pairs."""
 
     name: str
     script: str = ""
     options: tuple[str, ...] = ()
     seconds: float = 0.0
+    languages: tuple[str, str] = ("en", "de")
 
 
 @dataclass(frozen=True)

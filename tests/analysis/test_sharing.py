@@ -268,6 +268,32 @@ def test_translations_of_other_sentences_are_left_out(tmp_path, quick):
     assert "no run of arm all has translations" in result.claims[1].reason
 
 
+def test_translations_made_otherwise_are_left_out(tmp_path, quick):
+    for arm in ("none", "all"):
+        make_run(tmp_path, arm, made=SMALL, dump=False)
+    path = tmp_path / "E4" / "all" / "seed1" / "translation" / "translation.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {"lenpen": 5.0, "checkpoints": ["a.pt", "b.pt"]}))
+    result, missing = analyse(tmp_path)
+    said = [entry.what for entry in missing if "translated otherwise" in entry.what]
+    assert len(said) == 1
+    assert f"lenpen 5.0 ({about['lenpen']}), averaged checkpoints 2 (1)" in said[0]
+    assert verdicts(result)["C6.2"] == "not run"
+
+
+def test_times_of_other_models_decide_nothing(tmp_path, quick):
+    for arm in ("none", "all"):
+        make_run(tmp_path, arm, made=SMALL, dump=False)
+    path = write_speed(tmp_path)
+    width = json.loads((tmp_path / "E4" / "all" / "seed1" / "model.json").read_text())["shape"]["encoder_embed_dim"]
+    content = json.loads(path.read_text())
+    for settings, decided in (({"encoder_embed_dim": width}, True), ({"encoder_embed_dim": width + 1}, False)):
+        path.write_text(json.dumps(content | {"settings": settings}))
+        result, missing = analyse(tmp_path)
+        assert (result.speed is not None) == decided
+        assert any(f"encoder_embed_dim {width + 1} were timed" in entry.what for entry in missing) != decided
+
+
 # Dumps of translation
 
 

@@ -60,6 +60,7 @@ def mine(tmp_path: Path, prepare_pairs: Any) -> Callable[..., Any]:
 def test_sentences_are_compared_by_nfkc_case_and_single_white_space() -> None:
     assert key("  Ｔｈｅ\u00a0STRASSE  ﬁnds\t") == key("the straße finds") == "the strasse finds"
     assert key("Tee.") != key("Tee")
+    assert key("a \u200bb\ufeff") == key("a b")  # sentencepiece sees no difference
     assert tidy(" a\u2028b\r\n\x0b c\x85") == "a b c"
     assert [is_empty(text) for text in ("", " \u200b\ufeff", "\x01\ufffd", "▁", "-", "語", "\u0301")] == [
         True, True, True, True, False, False, False,

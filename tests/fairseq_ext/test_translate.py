@@ -241,6 +241,28 @@ def test_another_arms_checkpoint_or_a_corpus_without_raw_text_leaves_the_earlier
     shutil.rmtree(corpus / "raw")
     with pytest.raises(UserError, match="expected the raw text of test in"):
         command.main([str(translated), "--data", str(corpus), "--cpu"])
+    shutil.copytree(pairs_corpus / "raw", corpus / "raw")
+    for name in (
+        "xx",
+        "yy",
+    ):  # both sides one line shorter: as long as one another, but not the text that was binarised
+        path = corpus / "raw" / f"test.{name}.txt"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(UserError, match="is not the text that was binarised: expected 20 lines"):
+        command.main([str(translated), "--data", str(corpus), "--cpu", "--sentences", "4"])
+    shutil.copytree(pairs_corpus / "raw", corpus / "raw", dirs_exist_ok=True)
+    cut = corpus / "test.xx-yy.yy.bin"
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:-6])
+    with pytest.raises(UserError, match="was cut short"):
+        command.main([str(translated), "--data", str(corpus), "--cpu"])
+    cut.write_bytes(whole)
+    train = corpus / "train.xx-yy.yy.bin"
+    train.write_bytes(bytes(reversed(train.read_bytes()[::2])) + train.read_bytes()[1::2])
+    with pytest.raises(UserError, match="does not have the training split that the run was trained with"):
+        command.main([str(translated), "--data", str(corpus), "--cpu"])
+    with pytest.raises(UserError, match="this checkpoint has 3 tables"):
+        speed.main([str(pair_runs["decoder"]), str(run), "--out", str(tmp_path / "speed.json")])
     with pytest.raises(UserError, match="expected a translation model"):
         command.main([str(masked(run)), "--cpu"])
     for folder in (run, translated):

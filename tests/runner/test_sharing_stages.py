@@ -54,4 +54,11 @@ def test_a_corpus_of_pairs_that_is_there_is_taken_as_it_is(project, name):
     assert code == 0
     assert "prepare_" not in out
     assert out.count(f"DATA=data-bin/{name} ") == 3
-    assert out.count("SOURCE=fr TARGET=en ") == (3 if name == "mine" else 0)
+    assert out.count("SOURCE=fr TARGET=en ") == 3  # as its corpus.json says
+
+
+def test_iwslt14_is_trained_in_the_direction_in_which_it_is_split(project):
+    code, out, _ = project.run("--profile", "gpu", "--only", "E4", "--dry-run", "--seeds", "1")
+    assert code == 0
+    assert "prepare_iwslt14.sh" in out
+    assert out.count("SOURCE=de TARGET=en ") == 3
