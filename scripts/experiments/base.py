@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .sizes import MaskedLM
-from .stages import Context, Run, Stage, shown
+from .stages import Context, Run, Stage, shown, training_stage
 
 EXPERIMENT = "E1"
 ARM = "base"
@@ -37,13 +37,5 @@ def _training(context: Context, size: MaskedLM, seed: int) -> Stage:
         "TRACES": size.traces,
         "SNAPSHOTS": size.snapshots,
     }
-    return Stage(
-        f"{EXPERIMENT} training, seed {seed}",
-        ("bash", "scripts/train_e1.sh"),
-        folder / "log" / "train.out",
-        marker=folder / "log" / ".stage.json",
-        outputs=(folder / "dump.zarr" / "zarr.json", folder / "run.json"),
-        env=tuple((name, str(value)) for name, value in values.items()),
-        seconds=size.seconds,
-        run=Run(EXPERIMENT, ARM, seed, context.profile.name, shown(context.data), folder, size.updates),
-    )
+    run = Run(EXPERIMENT, ARM, seed, context.profile.name, shown(context.data), folder, size.updates)
+    return training_stage(run, ("bash", "scripts/train_e1.sh"), values, seconds=size.seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .sizes import Arm, Repetition
-from .stages import Context, Run, Stage, shown
+from .stages import Context, Run, Stage, shown, training_stage
 
 EXPERIMENT = "E3"
 
@@ -60,19 +60,9 @@ def _training(context: Context, size: Repetition, arm: Arm, seed: int) -> Stage:
         "SNAPSHOTS": f"at:0,every:{size.every}",
         "EXPOSURE": f"every:{size.every}",
     }
-    if size.threads:
-        values["OMP_NUM_THREADS"] = size.threads
-    return Stage(
-        f"{EXPERIMENT} training, {arm.name}, seed {seed}",
-        ("bash", "scripts/train_e3.sh", *size.options),
-        folder / "log" / "train.out",
-        marker=folder / "log" / ".stage.json",
-        outputs=(folder / "dump.zarr" / "zarr.json", folder / "run.json"),
-        env=tuple((name, str(value)) for name, value in values.items()),
-        seconds=size.seconds,
-        threads=size.threads,
-        run=Run(EXPERIMENT, arm.name, seed, context.profile.name, shown(context.data), folder, size.updates),
-    )
+    run = Run(EXPERIMENT, arm.name, seed, context.profile.name, shown(context.data), folder, size.updates)
+    command = ("bash", "scripts/train_e3.sh", *size.options)
+    return training_stage(run, command, values, seconds=size.seconds, threads=size.threads)
 
 
 def _evaluation(context: Context, size: Repetition, trainings: list[Stage]) -> Stage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .sizes import Sharing
-from .stages import Context, Run, Stage, shown
+from .stages import Context, Run, Stage, shown, training_stage
 
 EXPERIMENT = "E4"
 
@@ -74,20 +74,9 @@ def _training(context: Context, size: Sharing, arm: str, seed: int) -> Stage:
         "SNAPSHOTS": f"at:0,every:{size.snapshots}",
         "EXPOSURE": f"every:{size.snapshots}",
     }
-    if size.threads:
-        values["OMP_NUM_THREADS"] = size.threads
-    return Stage(
-        f"{EXPERIMENT} training, {arm}, seed {seed}",
-        ("bash", "scripts/train_e4.sh", *size.options),
-        folder / "log" / "train.out",
-        marker=folder / "log" / ".stage.json",
-        outputs=(folder / "dump.zarr" / "zarr.json", folder / "run.json"),
-        env=tuple((name, str(value)) for name, value in values.items()),
-        seconds=size.seconds,
-        threads=size.threads,
-        run=Run(EXPERIMENT, arm, seed, context.profile.name, shown(data), folder, size.updates),
-        experiment=EXPERIMENT,
-    )
+    run = Run(EXPERIMENT, arm, seed, context.profile.name, shown(data), folder, size.updates)
+    command = ("bash", "scripts/train_e4.sh", *size.options)
+    return training_stage(run, command, values, seconds=size.seconds, threads=size.threads)
 
 
 def _speed(context: Context, size: Sharing, trainings: list[Stage]) -> Stage:

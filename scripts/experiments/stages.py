@@ -191,6 +191,26 @@ def corpus_stages(context: Context) -> list[Stage]:
     ]
 
 
+def training_stage(
+    run: Run, command: Sequence[str], values: dict[str, Any], *, seconds: float, threads: int = 0
+) -> Stage:
+    """A training by a script whose variables are `values`; with `threads`, so many and others beside it."""
+    if threads:
+        values = {**values, "OMP_NUM_THREADS": threads}
+    return Stage(
+        f"{run.experiment} training, {run.arm}, seed {run.seed}",
+        tuple(command),
+        run.folder / "log" / "train.out",
+        marker=run.folder / "log" / ".stage.json",
+        outputs=(run.folder / "dump.zarr" / "zarr.json", run.folder / "run.json"),
+        env=tuple((name, str(value)) for name, value in values.items()),
+        seconds=seconds,
+        threads=threads,
+        run=run,
+        experiment=run.experiment,
+    )
+
+
 def report_stage(context: Context, needs: Sequence[Stage]) -> Stage:
     """All analyses and the report, of everything below the runs' folder."""
     command = ".venv/bin/python", "analysis/report.py", "--runs", shown(context.runs), "--out", shown(context.report)

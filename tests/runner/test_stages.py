@@ -66,7 +66,7 @@ def test_a_failed_training_shows_its_last_lines_and_resumes(project):
     code, out, _ = project.run(*SMOKE)
     assert code == 0
     assert kinds(project.calls()) == ["train", "report"]
-    assert "E1 training, seed 1: resumes" in out
+    assert "E1 training, base, seed 1: resumes" in out
     finished = json.loads((project.root / RUN / "run.json").read_text())
     assert finished["finished"] is True
     assert finished["seconds"] > failed["seconds"] > 0
