@@ -56,11 +56,10 @@ def arm_rows(result: SharingResult) -> list[dict[str, Any]]:
 
 def arms_table(result: SharingResult) -> list[list[str]]:
     """For readers: each arm's parameters, speed side by side, and scores."""
-    lines = [["arm", "seeds", "parameters", "against none", "target tokens/s", *METRICS, "tokens/s in training"]]
+    lines = [["arm", "seeds", "parameters", "against none", "target tokens/s", *METRICS]]
     for arm, runs in result.runs.items():
         count, saving = result.counts.get(arm), result.savings.get(arm)
         rate = None if result.speed is None else result.speed.rate.get(arm)
-        own = [entry.speed_in_training for entry in runs.values() if entry.speed_in_training is not None]
         lines.append(
             [
                 arm,
@@ -69,7 +68,6 @@ def arms_table(result: SharingResult) -> list[list[str]]:
                 "–" if saving is None else f"{100 * saving.share:+.1f} %",
                 words(rate, digits=0),
                 *(words(result.scores.get(arm, {}).get(metric), digits=2) for metric in METRICS),
-                f"{sum(own) / len(own):,.0f}" if own else "–",
             ]
         )
     return lines

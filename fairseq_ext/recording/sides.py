@@ -171,16 +171,11 @@ def count(folder: Path, split: str, sides: tuple[Side, ...]) -> Counted:
     Raises:
         UserError: a split is missing, cut short or of another dictionary, or the sides differ in their number of examples.
     """
-    counts, texts, examples = {}, {}, {}
-    places = splits(folder, split, sides)
+    counts, texts = {}, {}
+    places = require_split(folder, split, sides)
     for side in sides:
-        counts[side.name], examples[side.name] = count_tokens(places[side.name], len(side.dictionary))
+        counts[side.name], examples = count_tokens(places[side.name], len(side.dictionary))
         texts[side.name] = row_texts(folder, side.dictionary)
-    if len(set(examples.values())) > 1:
-        found = " and ".join(f"{number:,} ({name})" for name, number in examples.items())
-        raise UserError(
-            f"expected as many sentences in {SOURCE} as in {TARGET}; found {found}; prepare the corpus again"
-        )
     predicted = sides[-1]
     counted = describe_rows(predicted.dictionary, counts[predicted.name]).counted
     known: dict[str, Any] = described(folder)

@@ -35,6 +35,7 @@ def test_each_table_is_recorded_once_with_its_names_and_counts(
     root = zarr.open_group(dump, mode="r")
     assert root.attrs["tables"] == list(TABLES[arm])
     assert root.attrs["corpus"]["languages"] == ["xx", "yy"]
+    assert root.attrs["corpus"]["train_examples"] == 300
     count = {"source": bincount(pairs_corpus, "xx"), "target": bincount(pairs_corpus, "yy")}
     model = load(pair_runs[arm] / "checkpoints" / "checkpoint_last.pt")["model"]
     for name, aliases in TABLES[arm].items():
