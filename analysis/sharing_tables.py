@@ -230,7 +230,7 @@ def data(result: SharingResult) -> dict[str, Any]:
             "tables": plain(result.geometry.tables),
             "pairs": [
                 {"tables": [list(p.first), list(p.second)], "group": p.group, "seeds": p.seeds, "tokens": p.tokens}
-                | {"measures": plain(p.combined), "null": p.null}
+                | {"measures": plain(p.combined), "null": p.null, "at_first_update": p.at_first}
                 for p in result.geometry.pairs
             ],
         }
