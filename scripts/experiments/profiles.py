@@ -248,7 +248,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "standard",
-            "the most that 2 cores can decide in about 90 minutes",
+            "the most that 2 cores can decide in about two hours",
             (1,),
             WIKIPEDIA_SAMPLE,
             replace(

@@ -193,6 +193,12 @@ def show_list() -> int:
             f"  {'':9} E1: {profile.corpus.name}, {size.layers} layers of width {size.dim}, {size.updates} updates of {size.batch} "
             f"examples, seeds {','.join(map(str, profile.seeds))}"
         )
+        sharing = profile.sharing
+        if sharing:
+            print(
+                f"  {'':9} E4: {sharing.corpus.name}, {len(sharing.arms)} arms, {sharing.layers} + {sharing.layers} layers of width {sharing.dim}, "
+                f"{sharing.updates} updates of {sharing.tokens} tokens"
+            )
     print("experiments:")
     for experiment in EXPERIMENTS.values():
         print(f"  {experiment.id:9} {experiment.title}" + ("" if experiment.stages else " (not there yet)"))
