@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,17 @@ from ..recording.sides import Side
 from ._sampled import Sampled
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def readable(dictionary: Path) -> Iterator[None]:
+    """Let a dictionary that cannot be read end the program with one line."""
+    try:
+        yield
+    except Exception as error:  # fairseq's Dictionary raises Exception itself
+        raise UserError(
+            f"expected fairseq's dictionary (a token and its count a line) in {dictionary}; it cannot be read ({error}); prepare the corpus again"
+        ) from error
 
 
 class Recorded(Sampled):

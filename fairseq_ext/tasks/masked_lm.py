@@ -12,7 +12,6 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 
 from ..compat import full_config
-from ..errors import UserError
 from ..head import speed_up_head
 from ..recording.config import RecordingConfig
 from ..recording.corpus import require_corpus, require_dictionary
@@ -20,7 +19,7 @@ from ..recording.exposure import masked_lm_counters, masked_lm_tokens
 from ..recording.sides import one_text
 from ..sampling.config import SamplingConfig
 from ..step_config import StepConfig
-from ._recorded import Recorded
+from ._recorded import Recorded, readable
 
 
 @dataclass
@@ -56,13 +55,8 @@ class EmbeddingMaskedLMTask(Recorded, MaskedLMTask):
     @classmethod
     def load_dict(cls, cfg: EmbeddingMaskedLMConfig) -> Dictionary:
         """Load the dictionary; one that is none ends the program with one line."""
-        try:
+        with readable(Path(cfg.data.split(os.pathsep)[0]) / "dict.txt"):
             return super().load_dict(cfg)
-        except Exception as error:  # fairseq's Dictionary raises Exception itself
-            raise UserError(
-                f"expected fairseq's dictionary (a token and its count a line) in {Path(cfg.data.split(os.pathsep)[0]) / 'dict.txt'}; "
-                f"it cannot be read ({error}); prepare the corpus again"
-            ) from error
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Load a split; one that is missing, cut short or of another dictionary ends the program with one line."""

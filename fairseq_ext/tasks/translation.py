@@ -18,7 +18,7 @@ from ..recording.exposure import translation_counters, translation_tokens
 from ..recording.sides import pair, require_pairs, require_split
 from ..sampling.config import SamplingConfig
 from ..step_config import StepConfig
-from ._recorded import Recorded
+from ._recorded import Recorded, readable
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,8 @@ class EmbeddingTranslationTask(Recorded, TranslationTask):
     @classmethod
     def load_dictionary(cls, filename: str) -> Dictionary:
         """Load a dictionary; one that is none ends the program with one line."""
-        try:
+        with readable(Path(filename)):
             return super().load_dictionary(filename)
-        except Exception as error:  # fairseq's Dictionary raises Exception itself
-            raise UserError(
-                f"expected fairseq's dictionary (a token and its count a line) in {filename}; it cannot be read ({error}); "
-                "prepare the corpus again"
-            ) from error
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Load a split; one that is missing, cut short or of another dictionary ends the program with one line."""

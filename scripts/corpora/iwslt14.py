@@ -11,14 +11,14 @@ import re
 import sys
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from corpora import pair_options
 from corpora.errors import CorpusError, run
 from corpora.pairs import Pair, tidy
+from corpora.sources import Part, first_line
 
 ARCHIVE = "de-en.tgz"
 ADDRESSES = [f"{scheme}://dl.fbaipublicfiles.com/fairseq/data/iwslt14/{ARCHIVE}" for scheme in ("https", "http")]
@@ -30,26 +30,6 @@ EACH = 23  # every 23rd training pair is for validation
 _LEFT_OUT = re.compile(r"</?(url|talkid|keywords|speaker|reviewer|translator|doc|transcript)\b")
 _MARKS = re.compile(r"</?(title|description)>")
 _SEGMENT = re.compile(r'<seg id="\d+">(.*?)</seg>')
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file of the corpus, in a folder or in the archive."""
-
-    name: str
-    open: Callable[[], IO[bytes]]
-
-    def lines(self) -> Iterator[str]:
-        """Its lines; a line feed alone ends one. Raises CorpusError."""
-        from corpora.sources import lines_of
-
-        try:
-            with self.open() as stream:
-                yield from lines_of(stream, self.name, carriage_return=False)
-        except (tarfile.TarError, zlib.error, EOFError) as error:
-            raise CorpusError(
-                f"{self.name} cannot be unpacked ({_one_line(error)}); remove the archive and get it again"
-            ) from error
 
 
 def wanted() -> list[str]:
@@ -72,10 +52,6 @@ def locate(place: Path) -> tuple[dict[str, Part], list[Path]]:
     return {name: Part(str(path), lambda path=path: path.open("rb")) for name, path in paths.items()}, [*paths.values()]
 
 
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-
-
 def _complete(where: str, missing: list[str]) -> None:
     if missing:
         more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
@@ -88,7 +64,7 @@ def _in_archive(path: Path) -> dict[str, Part]:
         members = {Path(member.name).name: member for member in archive if member.isfile()}
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise CorpusError(
-            f"{path}: a whole tar archive was expected ({_one_line(error)}); remove it and get it again"
+            f"{path}: a whole tar archive was expected ({first_line(error)}); remove it and get it again"
         ) from error
     _complete(str(path), [name for name in wanted() if name not in members])
 

@@ -6,6 +6,8 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -43,6 +45,33 @@ def describe(path: Path, name: str) -> SourceFile:
         return SourceFile(name=name, bytes=path.stat().st_size, sha256=sha256_of(path))
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}; check the path and the permissions") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line: tarfile's messages have several."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a corpus, in a folder or in an archive."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+    def lines(self) -> Iterator[str]:
+        """Its lines; a line feed alone ends one. Raises CorpusError where it cannot be read, is not UTF-8 or the archive is damaged."""
+        try:
+            with self.open() as stream:
+                yield from lines_of(stream, self.name, carriage_return=False)
+        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+            raise CorpusError(
+                f"{self.name} cannot be unpacked ({first_line(error)}); remove the archive and get it again"
+            ) from error
+        except OSError as error:
+            raise CorpusError(
+                f"{self.name} cannot be read: {error.strerror or error}; check the file and the permissions"
+            ) from error
 
 
 def lines_of(stream: IO[bytes], name: str, *, carriage_return: bool = True) -> Iterator[str]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import sys
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from corpora import options
 from corpora.errors import CorpusError, run
+from corpora.sources import Part
 
 SPLITS = ("train", "valid", "test")
 ARCHIVES = {"tokens": "wikitext-103-v1.zip", "raw": "wikitext-103-raw-v1.zip"}
@@ -42,30 +40,6 @@ PUBLISHED = {
     "valid": Counts(3_760, 2_461, 217_646),
     "test": Counts(4_358, 2_891, 245_569),
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of the corpus, in a folder or in an archive."""
-
-    name: str
-    open: Callable[[], IO[bytes]]
-
-    def lines(self) -> Iterator[str]:
-        """Its lines; `\n` alone ends one. Raises CorpusError where it cannot be read, is not UTF-8 or fails the archive's CRC."""
-        from corpora.sources import lines_of
-
-        try:
-            with self.open() as stream:
-                yield from lines_of(stream, self.name, carriage_return=False)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise CorpusError(
-                f"{self.name} cannot be unpacked ({error}); remove the archive and get it again"
-            ) from error
-        except OSError as error:
-            raise CorpusError(
-                f"{self.name} cannot be read: {error.strerror or error}; check the file and the permissions"
-            ) from error
 
 
 def locate(place: Path, variant: str) -> tuple[dict[str, Part], list[Path]]:
