@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import base, repetition, sharing
+from . import base, layers, repetition, sharing
 from .stages import Context, Stage
 
 
@@ -23,7 +23,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (
         Experiment("E1", "base: geometry of the embedding table over updates (C1, C2, C4, C7)", base.stages),
-        Experiment("E2", "layers: parameters in the embedding space (C5)"),
+        Experiment("E2", "layers: parameters in the embedding space, hidden states by layer (C5)", layers.stages),
         Experiment("E3", "repetition and diversity, at equal updates and tokens (C3)", repetition.stages),
         Experiment("E4", "shared embeddings in translation: parameters, speed, BLEU (C6)", sharing.stages, text=False),
         Experiment("E5", "the cause of the drift"),

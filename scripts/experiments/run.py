@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .execute import Interrupted, StageError, execute, lock
-from .profiles import CORPORA, DEFAULT, PAIRS, PROFILES
+from .known_corpora import CORPORA, PAIRS
+from .profiles import DEFAULT, PROFILES
 from .progress import duration
 from .registry import EXPERIMENTS
 from .sizes import Corpus, Profile

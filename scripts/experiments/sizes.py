@@ -119,6 +119,41 @@ class Sharing:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """E2: its arms by text (`base`: the corpus, `shuffled`: its tokens in random order), each the variables of scripts/train_e2.sh. An update holds at
+    most `batch` examples and `tokens` tokens (0: no limit). `vectors` of each layer and kind, `held_out` tokens and `untrained` models are kept for the
+    analysis; `probe` are the words of the treebank for training and for scoring, where it is there; `options`, `seeds` and `threads` as in Repetition; `seconds` is the estimate for one training,
+    `evaluation_seconds` for reading the layers of one model."""
+
+    updates: int
+    layers: int
+    dim: int
+    ffn: int
+    heads: int
+    batch: int
+    tokens: int
+    lr: str
+    warmup: int
+    every: int
+    save_every: int
+    valid_examples: int
+    statistics: str
+    snapshots: str
+    arms: tuple[str, ...] = ("base", "shuffled")
+    options: tuple[str, ...] = ()
+    dropout: float = 0.1
+    vectors: int = 512
+    held_out: int = 4000
+    untrained: int = 3
+    probe: tuple[int, int] = (3000, 1500)
+    device: str = "auto"
+    seeds: tuple[int, ...] = ()
+    threads: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 15.0
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a profile runs. `report_seconds` is the estimate for analyses and report together."""
 
@@ -129,5 +164,6 @@ class Profile:
     base: MaskedLM
     report_seconds: float
     report_options: tuple[str, ...] = ()
+    layers: Layers | None = None
     repetition: Repetition | None = None
     sharing: Sharing | None = None

@@ -54,6 +54,16 @@ fi
 [[ $RUN != */${FAIL:-none}/* ]] || { echo "the reason of the failure"; exit 3; }
 echo '{}' > "$RUN/dump.zarr/zarr.json"
 """,
+    "scripts/prepare_shuffled.sh": """
+echo "shuffled $*" >> calls
+mkdir -p "$1-shuffled"
+touch "$1-shuffled"/{dict.txt,train.bin,valid.bin}
+""",
+    "scripts/train_e2.sh": """
+echo "train $RUN $DATA" >> calls
+mkdir -p "$RUN/dump.zarr"
+echo '{}' > "$RUN/dump.zarr/zarr.json"
+""",
     "scripts/prepare_libreoffice_help.sh": """
 echo "pairs $*" >> calls
 [[ -z ${NO_PAIRS:-} ]] || { echo "error: neither apt nor network"; exit 1; }
@@ -70,6 +80,11 @@ if [[ $1 == -m && $2 == fairseq_ext.translate* ]]; then
     echo "$*" >> calls
     [[ -d $3/log ]] && mkdir -p "$3/translation" && touch "$3/translation/translation.json" "$3/model.json"
     while (($#)); do [[ $1 == --out ]] && touch "$2"; shift; done
+    exit 0
+fi
+if [[ $1 == -m && $2 == fairseq_ext.evaluate.layers ]]; then
+    echo "layers $*" >> calls
+    for word in "$@"; do [[ -d $word/dump.zarr ]] && touch "$word/parameters.npz" "$word/layers.npz"; done
     exit 0
 fi
 if [[ $1 == -m ]]; then

@@ -28,13 +28,13 @@ for line in sys.stdin:
 pytestmark = pytest.mark.train
 
 
-def arguments(folder: Path, variables: dict[str, str], script: str = "scripts/train_e1.sh") -> str:
+def arguments(folder: Path, variables: dict[str, str], script: str = "scripts/train_e1.sh", *options: str) -> str:
     """What a training script gives to fairseq-train, as a JSON list."""
     fake = folder / "fairseq-train"
     fake.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     fake.chmod(0o755)
     return subprocess.run(
-        ["bash", script],
+        ["bash", script, *options],
         cwd=ROOT,
         env={**os.environ, **variables, "DEVICE": "cpu", "FAIRSEQ_TRAIN": str(fake)},
         capture_output=True,
@@ -58,9 +58,11 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
             for stage in run.all_stages(context, ["E3"]):
                 if stage.run:
                     lines[f"{name} {stage.run.arm}"] = arguments(folder, dict(stage.env), stage.command[1])
-        for stage in run.all_stages(context, ["E4"]):
-            if stage.run:
-                lines[f"{name} E4 {stage.run.arm}"] = arguments(folder, dict(stage.env), stage.command[1])
+        for experiment in ("E2", "E4"):
+            for stage in run.all_stages(context, [experiment]):
+                if stage.run:
+                    words = arguments(folder, dict(stage.env), *stage.command[1:])
+                    lines[f"{name} {experiment} {stage.run.arm}"] = words
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(ROOT / "fairseq_ext")],
         input="".join(lines.values()),
@@ -108,6 +110,27 @@ def test_the_arms_of_e4_differ_in_their_sharing_alone(parsed, profile):
         assert f"E4/{arm}/seed" in found["record_dir"]
         assert found["keep_interval_updates"] >= size.average
     places = ("share_", "save_dir", "record_dir", "log_file", "tensorboard")
+    rest = [{k: v for k, v in found.items() if not k.startswith(places)} for found in arms.values()]
+    assert all(other == rest[0] for other in rest)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_arms_of_e2_differ_in_their_text_alone(parsed, profile):
+    size = PROFILES[profile].layers
+    arms = {arm: parsed[f"{profile} E2 {arm}"] for arm in size.arms}
+    assert arms["shuffled"]["data"] == f"{arms['base']['data']}-shuffled"
+    for arm, found in arms.items():
+        assert (found["task"], found["encoder_layers"], found["encoder_embed_dim"]) == (
+            "embedding_masked_lm",
+            12,
+            size.dim,
+        )
+        assert (found["max_update"], found["max_tokens"] or 0) == (size.updates, size.tokens)
+        assert found["encoder_normalize_before"] == ("--encoder-normalize-before" in size.options)
+        assert (found["dropout"], found["attention_dropout"]) == (size.dropout, size.dropout)
+        assert found["record_snapshots"] == size.snapshots
+        assert f"E2/{arm}/seed" in found["record_dir"]
+    places = ("data", "save_dir", "record_dir", "log_file", "tensorboard")
     rest = [{k: v for k, v in found.items() if not k.startswith(places)} for found in arms.values()]
     assert all(other == rest[0] for other in rest)
 
