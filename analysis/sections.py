@@ -17,6 +17,7 @@ import frequency
 import isotropy
 import learning
 import projection
+import section_layers
 import section_repetition
 import section_sharing
 import training_log
@@ -233,10 +234,11 @@ def _run_data(evidence: Evidence, run: Run) -> dict[str, Any]:
 
 SECTIONS: dict[str, Callable[[Evidence], Outcome]] = {
     "E1": base,
+    "E2": section_layers.section,
     "E3": section_repetition.section,
     "E4": section_sharing.section,
 }
-PLANNED = ("E2", "E5")
+PLANNED = ("E5",)
 
 
 def section_of(experiment: str) -> Callable[[Evidence], Outcome] | None:

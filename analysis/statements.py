@@ -103,17 +103,17 @@ def _statements() -> dict[str, Statement]:
             "12-layer model, parameters seen in the embedding space: lower layers (0-6) form distinct, concentrated "
             "clusters (grammatical, syntactic patterns)",
             None,
-            "concentration of the projected parameter vectors by layer: slope over the 12 layers, minus the same for "
-            "the untrained model",
-            "slope negative, difference beyond the control's interval",
+            "concentration of the projected parameter vectors (mean cosine to the 10 nearest of the same layer and kind, mean "
+            "over kinds): least-squares slope over the 12 layers; and the same of the differences to the untrained models",
+            "both < 0, each with its interval over layers, the second widened by the scatter of the untrained models",
         ),
         (
             "C5.2",
             "higher layers (7-11) are spread out (semantic patterns)",
             None,
-            "concentration of the projected parameter vectors: layers 0-6 against 7-11, minus the same for the "
-            "untrained model",
-            "slope negative, difference beyond the control's interval",
+            "concentration of the projected parameter vectors: mean of layers 0-6 minus mean of layers 7-11; and the same of "
+            "the differences to the untrained models",
+            "both > 0, each with its interval over layers (Welch), the second widened by the scatter of the untrained models",
         ),
         (
             "C6.1",

@@ -8,9 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import fairseq
 import numpy as np
-import torch
 
 from ..errors import UserError
 from ..version import __version__
@@ -18,6 +16,9 @@ from ..version import __version__
 
 def versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
+    import fairseq  # here, so that writing arrays needs NumPy alone
+    import torch
+
     return {
         "fairseq_ext": __version__,
         "fairseq": fairseq.__version__,
@@ -27,8 +28,22 @@ def versions() -> dict[str, str]:
     }
 
 
-def write(path: Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays and ``about`` (as JSON text) to a compressed ``.npz`` by way of a temporary file beside it.
+def write(
+    path: Path,
+    about: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    *,
+    compressed: bool = True,
+    advice: str = "make room, or give another --out",
+) -> None:
+    """Write arrays and ``about`` (as JSON text) to a ``.npz`` by way of a temporary file beside it.
+
+    Args:
+        path: the file.
+        about: what JSON can hold.
+        arrays: by name.
+        compressed: whether to compress; weights and hidden states hardly get smaller and would take long.
+        advice: what a user can do where there is no room.
 
     Raises:
         UserError: the file cannot be written.
@@ -37,12 +52,13 @@ def write(path: Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+            save = np.savez_compressed if compressed else np.savez
+            save(file, about=np.array(json.dumps(about)), **arrays)
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error}; make room, or give another --out") from error
+        raise UserError(f"{path} cannot be written: {error}; {advice}") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -9,45 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import UserError
-from . import archive, loading, probe, treebank
+from . import archive, loading, probe
 from .examples import DEFAULT, SETS, Chosen, choose
 from .losses import BATCH_TOKENS, losses, masked_examples
 from .masks import MASK_PROB
+from .options import ONLY, add_computing, add_model, add_treebank, each_run, layer_list, whole_number
+from .options import Parser as _Parser
 
 FORMAT = "embedding-evaluation"
 FORMAT_VERSION = 1
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like every other error."""
-
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see python -m fairseq_ext.evaluate --help")
-
-
-def whole_number(least: int, most: int = 2**31 - 1) -> Any:
-    """An option's type: a whole number within bounds."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            upper = f" to {most}" if most < 2**31 - 1 else ""
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least}{upper}, found {text!r}")
-        return value
-
-    return read
-
-
-def layer_list(text: str) -> tuple[int, ...]:
-    """An option's type: ``0,3,6``."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas, such as 0,3,6; found {text!r}") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,16 +28,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = result.add_argument
-    add(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN_FOLDER",
-        help="folder of a run: checkpoints/, dump.zarr, run.json; several are evaluated one after the other",
-    )
-    only = "with one RUN_FOLDER only; default: RUN_FOLDER/"
-    add("--checkpoint", type=Path, metavar="FILE", help=f"{only}checkpoints/checkpoint_last.pt")
-    add("--data", type=Path, metavar="DIR", help="the corpus (default: the one that the run was trained on)")
+    add_model(result, "evaluated")
     add(
         "--held-out",
         type=whole_number(0),
@@ -93,48 +54,15 @@ def parser() -> argparse.ArgumentParser:
         help="seed of masks and choice of examples (default: 1)",
     )
     add(
-        "--treebank",
-        type=Path,
-        metavar="DIR",
-        help="folder with en_ewt-ud-{train,dev}.conllu: writes probe.npz as well",
-    )
-    add(
         "--layers",
         type=layer_list,
         metavar="L,L",
-        help="the probe's layers, 0: embedding output (default: 0, middle, last)",
+        help="the probe's layers, 0: embedding output; or all (default: 0, middle, last)",
     )
-    words = "words of the treebank's {} split (default: %(default)s)"
-    add("--probe-train", type=whole_number(1), default=6000, metavar="N", help=words.format("train"))
-    add("--probe-dev", type=whole_number(1), default=3000, metavar="N", help=words.format("dev"))
-    add("--out", type=Path, metavar="FILE", help=f"{only}evaluation.npz")
-    add("--device", metavar="NAME", help="cpu or cuda (default: a GPU if there is one)")
-    add(
-        "--batch-tokens",
-        type=whole_number(1),
-        metavar="N",
-        help="tokens in a batch (default: 2048 on a CPU, 16384 on a GPU)",
-    )
+    add_treebank(result, "probe.npz", train=6000, dev=3000)
+    add("--out", type=Path, metavar="FILE", help=f"{ONLY}evaluation.npz")
+    add_computing(result)
     return result
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device: expected cpu or cuda; found {name}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU; give --device cpu")
-    if device.type not in BATCH_TOKENS:
-        raise UserError(f"--device: expected cpu or cuda; found {name}")
-    return device
 
 
 def evaluate(
@@ -192,15 +120,7 @@ def evaluate_run(folder: Path, options: argparse.Namespace, device: torch.device
     run = loading.load(folder, options.checkpoint, options.data, device)
     batch_tokens = options.batch_tokens or BATCH_TOKENS[device.type]
     sets, counted = choose(run, options.mask_seed, options.held_out, options.seen, options.unseen)
-    common = {
-        "checkpoint": run.checkpoint.name,
-        "update": run.update,
-        **run.about,
-        **run.corpus(),
-        "device": device.type,
-        "precision": "fp32",
-        "versions": archive.versions(),
-    }
+    common = run.facts()
     arrays = evaluate(run, sets, options.mask_seed, options.masks, batch_tokens)
     about = {
         "format": FORMAT,
@@ -233,22 +153,4 @@ def main(argv: list[str] | None = None) -> None:
     Several runs are evaluated one after the other. An error in one ends the command; the runs before it are written whole.
     """
     options = parser().parse_intermixed_args(argv)  # options may stand between folders
-    folders: list[Path] = options.runs
-    for name in ("checkpoint", "out"):
-        if getattr(options, name) is not None and len(folders) > 1:
-            raise UserError(
-                f"--{name} is of one run: expected one RUN_FOLDER with it, found {len(folders)}; leave it out, or give one folder at a time"
-            )
-    device = choose_device(options.device)
-    if options.treebank:
-        for split in treebank.SPLITS:
-            treebank.find(options.treebank, split)
-    for number, folder in enumerate(folders, start=1):
-        if len(folders) > 1:
-            print(f"{number} of {len(folders)}: {folder}", flush=True)
-        try:
-            evaluate_run(folder, options, device)
-        except UserError as error:
-            if str(folder) in error.message:
-                raise
-            raise UserError(f"{folder}: {error.message}") from error
+    each_run(options, ("checkpoint", "out"), evaluate_run)

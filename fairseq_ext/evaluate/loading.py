@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..recording.corpus import count_tokens, require_corpus, require_dictionary, sha256, unigram_entropy_bits
 from ..step_config import StepConfig
 from ..tasks.masked_lm import EmbeddingMaskedLMConfig  # registers the task, as --user-dir would
+from .archive import versions
 
 logger = logging.getLogger(__name__)
 TASKS = ("embedding_masked_lm", "masked_lm")
@@ -39,6 +40,7 @@ class Trained:
         checkpoint: the file it was loaded from.
         update: updates that it was trained for.
         model: in evaluation mode, 32 bits, on ``device``.
+        config: fairseq's configuration of the model, from the checkpoint.
         task: fairseq's task, not recording.
         data: the corpus's folder.
         about: experiment, arm and seed from ``run.json``, as far as they are there.
@@ -48,6 +50,7 @@ class Trained:
     checkpoint: Path
     update: int
     model: nn.Module
+    config: Any
     task: Any
     data: Path
     device: torch.device
@@ -82,6 +85,18 @@ class Trained:
             "train_sha256": sha256(self.data / "train.bin"),
             "valid_sha256": sha256(self.data / "valid.bin"),
             "unigram_entropy_bits": unigram_entropy_bits(counts),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """The entries of ``about`` that all files made of a run share: checkpoint, update, run, corpus, and what computed the numbers."""
+        return {
+            "checkpoint": self.checkpoint.name,
+            "update": self.update,
+            **self.about,
+            **self.corpus(),
+            "device": self.device.type,
+            "precision": "fp32",
+            "versions": versions(),
         }
 
 
@@ -129,6 +144,7 @@ def load(folder: Path, checkpoint: Path | None, data: Path | None, device: torch
         checkpoint=path,
         update=int(history[-1].get("num_updates", 0)),
         model=model,
+        config=cfg.model,
         task=task,
         data=corpus,
         device=device,

@@ -6,6 +6,8 @@ and are used by their order only. So every model sees the same masked input wher
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +23,17 @@ def words(key: tuple[int, ...], count: int) -> npt.NDArray[np.uint64]:
 def shuffled(key: tuple[int, ...], count: int) -> npt.NDArray[np.int64]:
     """The numbers 0 to ``count`` - 1 in an order that depends on the key and ``count`` alone."""
     return np.argsort(words(key, count), kind="stable")
+
+
+def whole_items(key: tuple[int, ...], sizes: Sequence[int], most: int) -> list[int]:
+    """Numbers of the items, in an order that depends on the key and their number, until the next one would make them larger than ``most`` together."""
+    taken, total = [], 0
+    for number in shuffled(key, len(sizes)).tolist():
+        total += sizes[number]
+        if total > most:
+            break
+        taken.append(number)
+    return taken
 
 
 def chosen(seed: int, part: int, example: int, repeat: int, tokens: int) -> npt.NDArray[np.int64]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..errors import UserError
 from ..recording.corpus import sha256
 from . import treebank
 from .bpe import load_tokenizer, row_of
 from .loading import Trained
-from .losses import batches, padded
+from .states import Marked, hidden_states, layer_names
 from .treebank import Sentence, Word
 
 logger = logging.getLogger(__name__)
@@ -24,17 +23,13 @@ _ORDER = 11  # marks the key by which sentences are chosen
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A sentence as rows, and the words that have a first piece of their own.
+class Encoded(Marked):
+    """A sentence as rows, and the words that have a first piece of their own; ``positions`` are the places of those.
 
     Attributes:
-        rows: int64 [T], ``<s>`` first and ``</s>`` last.
-        positions: int64 [n], place of each word's first piece in ``rows``.
         words: the n words.
     """
 
-    rows: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
     words: tuple[Word, ...]
 
 
@@ -43,12 +38,50 @@ class Options:
     """What to take: the treebank's folder, layers (``None``: embedding output, middle, last), words of each split, seed of the choice."""
 
     folder: Path
-    layers: tuple[int, ...] | None
+    layers: tuple[int, ...] | Literal["all"] | None
     words: tuple[int, int]
     seed: int
 
 
-def require_layers(layers: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Taken:
+    """The words that a probe looks at.
+
+    Attributes:
+        about: what ``about`` says of them.
+        sentences: the sentences with their words.
+        layers: the layers whose states are taken.
+        tags: the parts of speech, sorted.
+        tag: int16 [word], index into ``tags``.
+        word_type: int32 [word], number of the word's form.
+        split: uint8 [word], 0 train, 1 dev.
+    """
+
+    about: dict[str, Any]
+    sentences: list[Encoded]
+    layers: tuple[int, ...]
+    tags: npt.NDArray[np.str_]
+    tag: npt.NDArray[np.int16]
+    word_type: npt.NDArray[np.int32]
+    split: npt.NDArray[np.uint8]
+
+    def arrays(self, run: Trained, batch_tokens: int) -> dict[str, np.ndarray]:
+        """The arrays of a probe's file with the states of a model, which has the dictionary and the number of layers that were asked for.
+
+        Raises:
+            UserError: states that are not finite.
+        """
+        return {
+            "layer": np.array(layer_names(self.layers)),
+            "tags": self.tags,
+            "features": hidden_states(run, self.sentences, self.layers, batch_tokens),
+            "tag": self.tag,
+            "word_type": self.word_type,
+            "split": self.split,
+        }
+
+
+def require_layers(layers: tuple[int, ...] | Literal["all"] | None, count: int) -> tuple[int, ...]:
     """The layers to take of a model with ``count`` layers, ascending; 0 is the embedding's output.
 
     Raises:
@@ -56,6 +89,8 @@ def require_layers(layers: tuple[int, ...] | None, count: int) -> tuple[int, ...
     """
     if layers is None:
         return tuple(sorted({0, count // 2, count}))
+    if layers == "all":
+        return tuple(range(count + 1))
     if not layers or min(layers) < 0 or max(layers) > count:
         raise UserError(
             f"--layers: expected numbers from 0 (the embedding's output) to {count}; found {','.join(map(str, layers))}"
@@ -96,39 +131,18 @@ def encode(sentences: list[Sentence], rows: npt.NDArray[np.int64], bos: int, eos
     return result
 
 
-@torch.inference_mode()
-def hidden_states(
-    run: Trained, sentences: list[Encoded], layers: tuple[int, ...], batch_tokens: int
-) -> npt.NDArray[np.float16]:
-    """float16 [layer, word, dim], the model's states at the words' positions.
-
-    Layer 0 is the embedding's output (with position, after its layer norm); the last one is taken after the encoder's final layer norm,
-    where it has one.
-    """
-    starts = np.concatenate([[0], np.cumsum([len(s.positions) for s in sentences])]).astype(np.int64)
-    encoder = run.model.encoder
-    dim = encoder.sentence_encoder.embed_tokens.embedding_dim
-    result = np.zeros((len(layers), starts[-1], dim), dtype=np.float16)
-    for batch in batches([len(s.rows) for s in sentences], batch_tokens):
-        source = padded([sentences[k].rows for k in batch], run.task.dictionary.pad(), run.device)
-        last, extra = encoder(source, features_only=True, return_all_hiddens=True)
-        states = [state.transpose(0, 1) for state in extra["inner_states"]]
-        states[-1] = last
-        for place, layer in enumerate(layers):
-            here = states[layer].float().cpu().numpy()
-            for row, k in enumerate(batch):
-                result[place, starts[k] : starts[k + 1]] = here[row, sentences[k].positions]
-    if not np.isfinite(result).all():
-        raise UserError(f"{run.checkpoint}: hidden states are not finite in 16 bits; the training diverged")
-    return result
-
-
-def layer_names(layers: tuple[int, ...]) -> list[str]:
-    return ["embedding" if layer == 0 else f"layer{layer}" for layer in layers]
-
-
 def collect(run: Trained, options: Options, batch_tokens: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Everything that ``probe.npz`` holds, as in ``docs/evaluation-format.md``.
+
+    Raises:
+        UserError: as :func:`take`, or states that are not finite.
+    """
+    taken = take(run, options)
+    return taken.about, taken.arrays(run, batch_tokens)
+
+
+def take(run: Trained, options: Options) -> Taken:
+    """Choose and encode the words.
 
     Raises:
         UserError: no treebank, no GPT-2 BPE in the run's dictionary, no such layer.
@@ -173,12 +187,12 @@ def collect(run: Trained, options: Options, batch_tokens: int) -> tuple[dict[str
         "chosen": chosen,
         "word_types": len(types),
     }
-    arrays = {
-        "layer": np.array(layer_names(layers)),
-        "tags": tags,
-        "features": hidden_states(run, taken, layers, batch_tokens),
-        "tag": tag.astype(np.int16),
-        "word_type": word_type.astype(np.int32),
-        "split": np.array(split, dtype=np.uint8),
-    }
-    return about, arrays
+    return Taken(
+        about=about,
+        sentences=taken,
+        layers=layers,
+        tags=tags,
+        tag=tag.astype(np.int16),
+        word_type=word_type.astype(np.int32),
+        split=np.array(split, dtype=np.uint8),
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .masks import shuffled
+from .masks import whole_items
 
 NAME = "en_ewt-ud-{}.conllu"
 SPLITS = ("train", "dev")
@@ -134,10 +134,4 @@ def sentence(block: list[tuple[int, list[str]]], path: Path) -> Sentence:
 
 def whole_sentences(sentences: list[Sentence], words: int, key: tuple[int, ...]) -> list[int]:
     """Numbers of sentences in an order that depends on the key and their number, as many as have at most ``words`` words together."""
-    taken, total = [], 0
-    for number in shuffled(key, len(sentences)).tolist():
-        total += len(sentences[number].words)
-        if total > words:
-            break
-        taken.append(number)
-    return sorted(taken)
+    return sorted(whole_items(key, [len(sentence.words) for sentence in sentences], words))

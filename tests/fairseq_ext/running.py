@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 USER_DIR = ROOT / "fairseq_ext"
 TABLE = "encoder.sentence_encoder.embed_tokens.weight"
 LAST = 40
+IMPORTING = "INFO:fairseq.tasks.text_to_speech:"  # logged by `import fairseq` itself, before any code of a command
 # One rank of a run that torchrun starts with --no-python; PYTHON is the interpreter.
 RANK = """#!/bin/bash
 exec "$PYTHON" -c 'import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())' "$@" --distributed-world-size $WORLD_SIZE \\
@@ -177,6 +178,14 @@ def logged(output: str, name: str) -> dict[int, float]:
 def load(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint of our own making, read without safe loading."""
     return torch.load(checkpoint, map_location="cpu", weights_only=False)
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """A file of arrays as the analysis reads it; `about` as a dict."""
+    with np.load(path, allow_pickle=False) as file:
+        found = {name: file[name] for name in file.files}
+    found["about"] = json.loads(str(found["about"]))
+    return found
 
 
 def assert_same_tensors(one: Any, other: Any, where: str = "") -> None:

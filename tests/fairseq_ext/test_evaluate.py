@@ -16,7 +16,8 @@ import torch
 import zarr
 from fairseq import checkpoint_utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
-from running import ROOT, TABLE, Launcher, arguments
+from running import IMPORTING, ROOT, TABLE, Launcher, arguments
+from running import read_npz as read
 from tiny_corpus import make_corpus
 
 from fairseq_ext.errors import UserError
@@ -27,7 +28,6 @@ from fairseq_ext.recording.corpus import sha256
 pytestmark = pytest.mark.train
 EXAMPLES = 400  # of the tiny corpus's training split
 SHORT = 12  # updates
-IMPORTING = "INFO:fairseq.tasks.text_to_speech:"  # logged by `import fairseq` itself, before any code of the command
 
 
 def train(launcher: Launcher, corpus: Path, folder: Path, *more: object, record: bool = False) -> Path:
@@ -60,13 +60,6 @@ def evaluate(run: Path, *options: object) -> dict[str, Any]:
     """Evaluate and read the file as the analysis does; `about` as a dict."""
     main([str(run), "--device", "cpu", *(str(o) for o in options)])
     return read(run / "evaluation.npz")
-
-
-def read(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        found = {name: file[name] for name in file.files}
-    found["about"] = json.loads(str(found["about"]))
-    return found
 
 
 def write_counters(run: Path, drawn: dict[int, np.ndarray]) -> None:
@@ -326,41 +319,6 @@ def test_a_full_disk_leaves_the_older_file(copied: Path, monkeypatch: pytest.Mon
 
 
 # -- the probe's inputs ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def bpe_run(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on a corpus with GPT-2's BPE ids as dictionary, rows of BPE ids reversed against their order. Read only."""
-    folder = tmp_path_factory.mktemp("bpe")
-    for split in ("train", "valid"):
-        (folder / split).write_text("".join(f"{k} {k + 5} {7 * k} 13\n" for k in range(300)))
-    (folder / "dict.txt").write_text("".join(f"{index} 1\n" for index in reversed(range(50257))))
-    only = ["--only-source", "--workers", 1, "--padding-factor", 1, "--tokenizer", "space"]
-    texts = ["--trainpref", folder / "train", "--validpref", folder / "valid", "--srcdict", folder / "dict.txt"]
-    done = launcher.run("preprocess", [*only, *texts, "--destdir", folder / "corpus"])
-    assert done.status == 0, done.said
-    small = "--encoder-embed-dim 8 --encoder-ffn-embed-dim 8 --batch-size 2 --encoder-layers 3".split()
-    done = launcher.run("train", arguments(folder / "corpus", folder / "run", *small, last=2, record=False))
-    assert done.status == 0, done.said[-3000:]
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A treebank of invented sentences."""
-    folder = tmp_path_factory.mktemp("bank")
-    sentences = {
-        "train": [["A/DET", "dog/NOUN", "barks/VERB", "loudly/ADV"], ["Walrusification/NOUN", "helps/VERB"]] * 6,
-        "dev": [["The/DET", "dog/NOUN", "sleeps/VERB"]] * 4 + [["very/ADV"] * 80],
-    }
-    for split, content in sentences.items():
-        blocks = []
-        for sentence in content:
-            pairs = [word.split("/") for word in sentence]
-            lines = [f"{n}\t{form}\t_\t{tag}\t_\t_\t_\t_\t_\t_" for n, (form, tag) in enumerate(pairs, 1)]
-            blocks.append("\n".join(lines) + "\n\n")
-        (folder / f"en_ewt-ud-{split}.conllu").write_text("".join(blocks))
-    return folder
 
 
 def test_probe_features_are_the_hidden_states_of_first_pieces(bpe_run: Path, bank: Path) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from fairseq_ext.errors import UserError
 from fairseq_ext.evaluate import masks, treebank
-from fairseq_ext.evaluate.command import choose_device, layer_list, parser
+from fairseq_ext.evaluate.command import parser
 from fairseq_ext.evaluate.examples import sample, shares, stratified
 from fairseq_ext.evaluate.losses import batches, mask, maskable
+from fairseq_ext.evaluate.options import choose_device, layer_list
 from fairseq_ext.evaluate.probe import first_pieces, require_layers
 
 KEYS = st.integers(0, 2**31 - 1)
@@ -209,6 +210,7 @@ def test_layers() -> None:
         with pytest.raises(UserError, match="--layers: expected numbers from 0"):
             require_layers(wrong, 6)
     assert layer_list("0,3") == (0, 3)
+    assert require_layers(layer_list("all"), 3) == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize(
