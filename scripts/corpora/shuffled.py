@@ -165,7 +165,7 @@ def _write_split(source: Path, target: Path, within: str, key: tuple[int, int], 
             "prepare the corpus again"
         )
     permuted = {"corpus": permute.over_the_split, "example": permute.within_examples}[within]
-    shuffled = permuted(split, (1, tuple(SUFFIXES).index(within)))
+    shuffled = permuted(split, (*key, tuple(SUFFIXES).index(within)))
     if not permute.same_counts(split.rows, shuffled, rows):
         raise RuntimeError(f"{source}: shuffling has changed the tokens' counts")
     paths = {suffix: target.with_name(f"{target.name}.{suffix}") for suffix in ("bin", "idx")}
