@@ -27,7 +27,7 @@ def _shuffled(context: Context, size: Layers) -> list[Stage]:
     return [
         Stage(
             f"corpus {name}",
-            ("bash", "scripts/prepare_shuffled.sh", shown(context.data)),
+            ("bash", "scripts/prepare_shuffled.sh", shown(context.data), "--data-bin", shown(context.data_bin)),
             context.runs / ".stages" / "shuffled.log",
             marker=context.data_bin / ".stages" / f"{name}.json",
             outputs=(data / "dict.txt", data / "train.bin", data / "valid.bin"),

@@ -11,7 +11,7 @@ def test_both_texts_are_trained_and_their_layers_read_together(project):
     assert (code, err) == (0, "")
     corpus, shuffled, *trainings, layers, last = project.calls()
     assert corpus.startswith("corpus")
-    assert shuffled == "shuffled data-bin/wikipedia-smoke"
+    assert shuffled == "shuffled data-bin/wikipedia-smoke --data-bin data-bin"
     texts = ("data-bin/wikipedia-smoke", "data-bin/wikipedia-smoke-shuffled")
     assert sorted(trainings) == sorted(f"train {run} {data}" for run, data in zip(FOLDERS, texts, strict=True))
     numbers = "--vectors 64 --tokens 600 --untrained 2"
