@@ -11,10 +11,17 @@ from geometry import GeometryError
 from point_cloud import concentration, silhouette, spread
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
 TABLE = (RNG.normal(size=(300, 12)) * np.linspace(2, 0.4, 12) + 0.7).astype(np.float32)
 COUNTED = np.arange(300) % 7 != 0
 TABLE[[3, 11]] = 0  # counted rows of zero norm
 VECTORS = RNG.normal(size=(40, 12)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order() -> None:
+    """Each test draws from the beginning, whichever ran before it in its process."""
+    RNG.bit_generator.state = START
 
 
 def unit(values):
@@ -88,6 +95,15 @@ def test_a_vector_along_a_planted_group_of_tokens_is_coherent_and_of_low_entropy
     assert found.coherence[0] > 0.8
     assert found.coherence[1:].max() < 0.4
     assert found.entropy[0] < found.entropy[1:].min()
+
+
+def test_tokens_on_the_far_side_are_the_nearest_where_there_are_no_others():
+    direction = np.eye(6)[0]
+    table = np.where(np.arange(40) < 3, 12.0, -1.0)[:, None] * direction + 0.05 * RNG.normal(size=(40, 6))
+    space = embedding_space.embedding_space(table.astype(np.float32), np.ones(40, bool))
+    found = token_measures(space, direction[None].astype(np.float32))
+    assert set(found.nearest[0, :3]) == {0, 1, 2}
+    assert len(set(found.nearest[0])) == K
 
 
 def test_a_table_without_rows_or_with_nan_gives_one_line():

@@ -14,10 +14,17 @@ from layer_states import cka_matrix, probe_series
 from neighbours import unit_rows
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
 ROW = RNG.integers(0, 15, 120)
 EXAMPLE = RNG.integers(0, 9, 120) * 5
 STATES = (RNG.normal(size=(120, 8)) + RNG.normal(size=(15, 8))[ROW] + 0.5).astype(np.float32)
 TEXT = text_of(ROW, EXAMPLE)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order() -> None:
+    """Each test draws from the beginning, whichever ran before it in its process."""
+    RNG.bit_generator.state = START
 
 
 def cosine(one, two):

@@ -12,6 +12,13 @@ from homogeneity import GRAMMATICAL, agreement, category_labels, labels, lift, s
 from parts_of_speech import majority_tags, tags_of_rows
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order() -> None:
+    """Each test draws from the beginning, whichever ran before it in its process."""
+    RNG.bit_generator.state = START
 
 
 def label_some(rows=200, share=0.6, names="abc"):

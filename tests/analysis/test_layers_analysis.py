@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from layer_runs import FALLING, FLAT, KINDS, LAYERS, RISING, VECTORS, make_run, write_parameters, write_states
+from layer_runs import FALLING, FLAT, KINDS, LAYERS, RISING, UPDATE, VECTORS, make_run, write_parameters, write_states
 from synthetic_dump import MAIN_TABLE
 
 import layers
 import layers_tables as tables
 import section_layers
 from cli import run
+from dump import Dump
+from embedding_space import embedding_space
 from evidence import Evidence, SnapshotCache
+from layer_files import read_parameters
+from layer_parameters import measure, random_directions
 from layers_captions import CAPTIONS
 from page import render
 from runs import find_runs
@@ -141,6 +145,22 @@ def test_an_untrained_models_own_trend_is_no_effect_of_training(tmp_path):
     assert claim.parts[0].verdict == "holds"
     assert claim.parts[1].verdict != "holds"
     assert claim.verdict != "holds"
+
+
+def test_untrained_models_are_projected_on_the_table_of_update_0(tmp_path):
+    folder = make_run(tmp_path, states=False)
+    found = analyse(tmp_path)[0].first.parameters
+    table, parameters = Dump.open(folder).table(), read_parameters(folder / "parameters.npz")
+    first, last = (embedding_space(table.snapshot(update), table.counted) for update in (0, UPDATE))
+    shape = LAYERS, len(KINDS), VECTORS, -1
+    for space, vectors, profile in (
+        (first, parameters.untrained[2], found.untrained[2]),
+        (last, parameters.vectors, found.trained),
+        (last, random_directions((LAYERS, len(KINDS), VECTORS, parameters.dim)), found.random),
+    ):
+        expected = measure(space, vectors.reshape(shape), KINDS).by_kind["concentration"]
+        assert profile.by_kind["concentration"] == pytest.approx(expected)
+    assert found.snapshot == UPDATE
 
 
 def test_three_seeds_give_intervals_over_seeds(tmp_path):
