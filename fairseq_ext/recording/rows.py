@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,14 +88,38 @@ def describe(
         ValueError: the lengths differ.
     """
     size = len(dictionary)
-    if len(counts) != size or (texts is not None and len(texts) != size):
-        raise ValueError(f"expected {size} counts and texts, found {len(counts)} and {len(texts or [])}")
     special = np.zeros(size, dtype=bool)
     special[: dictionary.nspecial] = True
     mask = dictionary.indices.get("<mask>")
     if mask is not None:
         special[mask] = True
-    filler = np.array([bool(_FILLER.fullmatch(symbol)) for symbol in dictionary.symbols]) & ~special
+    filler = np.array([bool(_FILLER.fullmatch(symbol)) for symbol in dictionary.symbols], dtype=bool)
+    return divide(special, filler, counts, texts if texts is not None else list(dictionary.symbols), by_side)
+
+
+def divide(
+    special: npt.NDArray[np.bool_],
+    filler: npt.NDArray[np.bool_],
+    counts: npt.NDArray[np.int64],
+    texts: Sequence[str],
+    by_side: dict[str, npt.NDArray[np.int64]] | None = None,
+) -> Rows:
+    """Divide rows into counted ones by frequency group, special ones, and those that no text can ask for.
+
+    Args:
+        special: bool [V]; a row that is both special and filler is special.
+        filler: bool [V].
+        counts: int64 [V].
+        texts: V texts.
+        by_side: int64 [V] by side, where the corpus has two.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    size = len(special)
+    if len(counts) != size or len(texts) != size or len(filler) != size:
+        raise ValueError(f"expected {size} counts and texts, found {len(counts)} and {len(texts)}")
+    filler = filler & ~special
     counted = ~special & ~filler
     group = np.full(size, -1, dtype=np.int16)
     groups = []
@@ -104,5 +129,4 @@ def describe(
         groups.append(Group(_name(low, high), low, high, int(member.sum()), True))
     group[filler] = len(groups)
     groups.append(Group("unreachable", 0, None, int(filler.sum()), False))
-    symbols = texts if texts is not None else list(dictionary.symbols)
-    return Rows(counts.astype(np.int64), counted, group, tuple(groups), tuple(symbols), by_side or {})
+    return Rows(counts.astype(np.int64), counted, group, tuple(groups), tuple(texts), by_side or {})
