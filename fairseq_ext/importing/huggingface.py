@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..evaluate import archive
-from ..evaluate.loading import one_line
 from ..evaluate.parameters import write_parameters
 from ..recording import attributes
 from ..recording.corpus import combined, sha256, unigram_entropy_bits
@@ -22,7 +20,7 @@ from . import counts, layouts
 from .counts import Counted
 from .matrices import Matrix, find_matrices
 from .provenance import describe_file, identity_of
-from .vocabulary import Vocabulary, open_vocabulary
+from .vocabulary import Vocabulary, json_object, open_vocabulary
 from .weights import Weights, open_weights
 from .writing import Table, dump_of, imported_before, require_finite, require_room, write_dump
 
@@ -157,16 +155,7 @@ def _words(matrices: Sequence[Matrix]) -> str:
 
 def _config(place: Path) -> dict[str, Any]:
     """The model's ``config.json``; empty where there is none."""
-    path = (place if place.is_dir() else place.parent) / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: expected a JSON object; it cannot be read ({one_line(error)}); get it again"
-        ) from error
-    return content if isinstance(content, dict) else {}
+    return json_object((place if place.is_dir() else place.parent) / "config.json")
 
 
 def _about(

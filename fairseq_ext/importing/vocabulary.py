@@ -131,7 +131,7 @@ def _whole(path: Path, folder: Path) -> Vocabulary:
 
 def _word_piece(path: Path, folder: Path) -> Vocabulary:
     """A ``vocab.txt``: the BERT tokenizer of the package transformers, lower-casing if ``tokenizer_config.json`` says so."""
-    options = _options(folder / "tokenizer_config.json")
+    options = json_object(folder / "tokenizer_config.json")
     tokens = _lines(path)
     special = {options.get(f"{name}_token") for name in ("unk", "sep", "pad", "cls", "mask")} | texts.SPECIAL
     lower = options.get("do_lower_case")
@@ -258,7 +258,7 @@ def _named(folder: Path) -> set[str]:
     """The tokens that the folder's own files call special."""
     found: set[str] = set()
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        for key, value in _options(folder / name).items():
+        for key, value in json_object(folder / name).items():
             if key == "added_tokens_decoder" and isinstance(value, dict):
                 entries = [entry for entry in value.values() if isinstance(entry, dict) and entry.get("special")]
             elif key.endswith("_token") or key == "additional_special_tokens":
@@ -270,8 +270,12 @@ def _named(folder: Path) -> set[str]:
     return found
 
 
-def _options(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none."""
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is no file or it holds something else.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     if not path.is_file():
         return {}
     try:
