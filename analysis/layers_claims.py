@@ -15,7 +15,7 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from claims import Claim, Estimate, Rule, combine_seeds, decide_claim, require_learning, without_value
+from claims import Claim, Estimate, Rule, combine_seeds, decide_claim, merge_signatures, require_learning, without_value
 from layer_series import RANDOM, TRAINED, UNTRAINED
 from layer_trends import LEAST_LAYERS, Floats, Trend, beyond, lower_layers, rise, step
 from layers_result import SHUFFLED, values
@@ -53,7 +53,7 @@ def _claim(
             claim_id, "not run", "no run of experiment E2 has parameter vectors (parameters.npz) and a recording"
         )
     layers = len(runs[0].series[MEASURE][TRAINED][0].values)
-    signature = "\n".join(run.signature for run in runs)
+    signature = merge_signatures([run.signature for run in runs])
     if layers < LEAST_LAYERS:
         reason = f"the model has {layers} layers; a trend over layers needs at least {LEAST_LAYERS}"
         return without_value(claim_id, "inconclusive", reason, seeds=len(runs), signature=signature)
