@@ -30,7 +30,8 @@ QUICK = Layers(
     probe=(2000, 1000),
     device="cpu",
     threads=1,
-    seconds=40,
+    seconds=22,
+    evaluation_seconds=5,
 )
 SMOKE = replace(
     QUICK,

@@ -27,7 +27,7 @@ PROFILES: dict[str, Profile] = {
             (1,),
             WIKIPEDIA_SAMPLE,
             base_sizes.QUICK,
-            report_seconds=90,
+            report_seconds=105,
             layers=layers_sizes.QUICK,
             repetition=repetition_sizes.QUICK,
             sharing=sharing_sizes.QUICK,
