@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from categories import CategoryTokens
 from dump import Table
+from exact_knn import cosine_neighbours
 from geometry import row_geometry
 from map_figure import mark
-from neighbours import nearest
 from page import shown
 from plots import group_label
 from projection import Projection, describe
@@ -55,7 +55,7 @@ def measure(table: Table, update: int, rows: NDArray[np.int64], looked_up: NDArr
     geometry = row_geometry(values, table)
     near = np.full((len(rows), NEIGHBOURS), -2, np.int64)
     near_cosine = np.full((len(rows), NEIGHBOURS), np.nan, np.float32)
-    found = nearest(values, rows[looked_up], table.counted_rows, NEIGHBOURS)
+    found = cosine_neighbours(values, rows[looked_up], table.counted_rows, NEIGHBOURS)
     near[looked_up], near_cosine[looked_up] = found.rows, found.cosines
     norms = np.where(geometry.live, geometry.norms, np.nan)
     return Frame(geometry.mean_cosine[rows], norms[rows], near, near_cosine)

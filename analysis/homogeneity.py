@@ -6,7 +6,7 @@ Of the pairs of labelled tokens among a vector's nearest ones, `observed` is the
 - lift = observed / expected; 1 by chance.
 - agreement = (observed - expected) / (1 - expected): 0 by chance, 1 where all pairs share (the form of Cohen's kappa).
 
-Labels are the grammatical categories of categories.json, its other categories (semantic), and with a treebank parts of speech. In
+Labels are the categories that categories.json calls grammatical, its other ones (semantic), and with a treebank parts of speech. In
 the first two few tokens have a label, and so few pairs count: how many is given with each number.
 """
 
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from categories import CategoryTokens
+from categories import CategoryTokens, words
 
-GRAMMATICAL = ("pronouns", "prepositions", "conjunctions", "articles and determiners", "auxiliary verbs")
+GRAMMATICAL = words().grammatical
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,15 @@ def draw_map(
     axis.grid(visible=False)
     axis.set_title(title)
     axis.set_xlabel(note, fontsize=7.5, loc="left", color="#57606a")
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="category")
+    axis.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        title="category",
+        ncols=2,
+        fontsize=7,
+        columnspacing=0.8,
+        handletextpad=0.2,
+    )
     figure.canvas.draw()  # fixes the layout, so that the labels' sizes are known
     _place_labels(axis, positions, labels)
     return save(figure, out, name)

@@ -64,7 +64,7 @@ def build(runs: list[Run], figures: Path, *, points: int) -> Report:
 def _build(
     report: Report, runs: list[Run], figures: Path, cache: SnapshotCache, beside: Executor, points: int
 ) -> Report:
-    decided: dict[str, Claim] = {}
+    decided: dict[str, tuple[str, Claim]] = {}  # with the experiment that it is of
     experiments = sorted({run.experiment for run in runs})
     for experiment in experiments:
         own = [run for run in runs if run.experiment == experiment]
@@ -80,11 +80,10 @@ def _build(
         report.sections.append(outcome.section)
         report.data[experiment] = outcome.data
         report.missing += evidence.missing
-        measured = {claim.id: claim for claim in outcome.claims}
-        if experiment in SECTIONS:  # the study's experiments decide before the user's own
-            decided, report.anchors = decided | measured, report.anchors | outcome.anchors
-        else:
-            decided, report.anchors = measured | decided, outcome.anchors | report.anchors
+        for claim in outcome.claims:
+            if claim.id not in decided or _precedence(experiment, claim.id) < _precedence(decided[claim.id][0], claim.id):
+                decided[claim.id] = experiment, claim
+                report.anchors |= {key: anchor for key, anchor in outcome.anchors.items() if key == claim.id[:2]}
         for entry in own:
             dump = evidence.dump(entry)
             if dump is not None:
@@ -100,8 +99,15 @@ def _build(
     later = [key for key, name in CLAIMS_OF.items() if name not in SECTIONS]
     if later:
         report.missing.append(Missing(f"Claims {', '.join(later)}: their experiments are not built yet."))
-    report.claims = [decided.get(key) or missing_claim(key, list(SECTIONS), experiments) for key in STATEMENTS]
+    report.claims = [
+        decided[key][1] if key in decided else missing_claim(key, list(SECTIONS), experiments) for key in STATEMENTS
+    ]
     return report
+
+
+def _precedence(experiment: str, claim_id: str) -> int:
+    """A claim's own experiment decides before the study's others, and these before the user's own; the lowest first."""
+    return 0 if CLAIMS_OF[claim_id[:2]] == experiment else 1 if experiment in SECTIONS else 2
 
 
 def page_of(report: Report) -> dict[str, Any]:

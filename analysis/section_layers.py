@@ -6,8 +6,9 @@ from pathlib import Path
 
 import layers
 import layers_tables as tables
+import section_categories
 from claims import merge_signatures
-from evidence import Evidence
+from evidence import Evidence, comparable
 from layers_captions import CAPTIONS
 from layers_result import LayersResult
 from page import Section
@@ -23,7 +24,7 @@ GROUPS = {
 
 
 def section(evidence: Evidence) -> Outcome:
-    """E2's section: why the verdicts came out so, figures, trends beside their controls, examples."""
+    """E2's section: why the verdicts came out so, figures, trends beside their controls, examples; categories (C7)."""
     outcome = Outcome(Section(evidence.experiment, TITLE))
     page = outcome.section
     result = layers.analyse(evidence)
@@ -48,7 +49,18 @@ def section(evidence: Evidence) -> Outcome:
                 _embed(page, written[name], evidence.figures)
     if result.signatures:
         page.signature(merge_signatures(result.signatures))
+    _categories(evidence, outcome, result)
     return outcome
+
+
+def _categories(evidence: Evidence, outcome: Outcome, result: LayersResult) -> None:
+    """C7 of the arm that decides; in the report E1 decides C7 where it was run."""
+    runs, _ = comparable(evidence.arms().get(result.main or layers.BASE, []))
+    if runs:
+        claims, tested = section_categories.add(evidence, outcome.section, evidence.experiment, runs)
+        outcome.claims += claims
+        outcome.data = {**outcome.data, "categories": tested}
+        outcome.anchors["C7"] = f"{evidence.experiment}-categories"
 
 
 def _verdicts(page: Section, result: LayersResult) -> None:

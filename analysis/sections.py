@@ -17,6 +17,7 @@ import frequency
 import isotropy
 import learning
 import projection
+import section_categories
 import section_layers
 import section_repetition
 import section_sharing
@@ -43,14 +44,11 @@ TABLES = {
     "isotropy": "Measures of all counted rows at the first and at the last snapshot (@update).",
 }
 CLAIMS_OF = {"C1": "E1", "C2": "E1", "C3": "E3", "C4": "E1", "C5": "E2", "C6": "E4", "C7": "E1"}
-PICTURE_ONLY = "the map in this report is a picture and decides nothing; no test in the full space is built yet"
 
 
 def missing_claim(claim_id: str, built: Sequence[str], found: Sequence[str]) -> Claim:
     """The entry of a claim that nothing was measured for: `not run`, with the reason and the command that helps."""
     experiment = CLAIMS_OF[claim_id[:2]]
-    if claim_id.startswith("C7"):
-        return not_run(claim_id, PICTURE_ONLY)
     if experiment not in built:
         return not_run(claim_id, f"experiment {experiment} is not built yet")
     if experiment in found:
@@ -59,7 +57,7 @@ def missing_claim(claim_id: str, built: Sequence[str], found: Sequence[str]) -> 
 
 
 def base(evidence: Evidence) -> Outcome:
-    """E1, or a user's own experiment: how the embeddings of a masked LM are learned (C1, C2, C4, and the pictures of C7)."""
+    """E1, or a user's own experiment: how the embeddings of a masked LM are learned (C1, C2, C4, C7)."""
     anchor = re.sub(r"[^A-Za-z0-9_-]+", "-", evidence.experiment)
     outcome = Outcome(Section(anchor, f"{evidence.experiment}: how a masked LM's token embeddings are learned"))
     arms = evidence.arms()
@@ -78,7 +76,7 @@ def _base_arm(evidence: Evidence, outcome: Outcome, arm: str, runs: list[Run], *
     for run in left_out:
         section.text(f"{run.name} is not finished and is left out of the figures and verdicts of this arm.")
     if decides:
-        places = {"C1": "learning", "C2": "frequency", "C4": "common_vector", "C7": "map"}
+        places = {"C1": "learning", "C2": "frequency", "C4": "common_vector", "C7": "categories"}
         outcome.anchors = {key: f"{name}-{place}" for key, place in places.items()}
     maps = _start_maps(evidence, used)
     section.heading(f"{name}-training", "Training")
@@ -103,10 +101,13 @@ def _base_arm(evidence: Evidence, outcome: Outcome, arm: str, runs: list[Run], *
         _figures(section, module.figures(results[key], out / name), out)
         _summary(section, module, results[key])
         section.signature(merge_signatures([result.signature for result in results[key]]))
-    section.heading(f"{name}-map", "Categories (pictures of C7) and the tokens one by one")
+    clusters, tested = section_categories.add(evidence, section, name, used)
+    outcome.claims += clusters if decides else []
+    section.heading(f"{name}-map", "A map of the categories, and the tokens one by one")
     _interactive(evidence, section, name, maps)
     outcome.data[arm] = {
         "seeds": [_run_data(evidence, run) for run in runs],
+        "categories": tested,
         **{key: plain(value) for key, value in _tables(questions, results).items()},
     }
 

@@ -148,22 +148,24 @@ def _statements() -> dict[str, Statement]:
             "after PCA (50 components) and t-SNE, tokens of one semantic or grammatical category cluster: colours "
             "(red, green, blue), pronouns (he, she, they), sizes (big, small, large)",
             None,
-            "silhouette and k-NN purity of the category in the full space against frequency-matched random sets",
-            "permutation p < 0.01 after correction, and purity at least twice chance",
+            "k-NN purity over chance, for each of colours, pronouns and sizes, in the full space; silhouette and purity against random sets "
+            "alike in form and token count",
+            "each > 2 with its interval over tokens, and p < 0.01 for silhouette and purity, corrected by Holm over all categories",
         ),
         (
             "C7.2",
             "opposites are close as well: big/small, liberal/conservative",
             None,
-            "cosine of opposites minus that of frequency-matched non-opposites",
-            "> +0.05, p < 0.01",
+            "cosine of opposites minus that of pairs alike in form and token count, less the common vector",
+            "> +0.05 with its interval over pairs, and p < 0.01 against random pairs",
         ),
         (
             "C7.3",
             "month names (January, February, March, ...) cluster",
             None,
-            "silhouette and k-NN purity of the category in the full space against frequency-matched random sets",
-            "permutation p < 0.01 after correction, and purity at least twice chance",
+            "k-NN purity of the months over chance, in the full space; silhouette and purity against random sets alike in form and token "
+            "count",
+            "> 2 with its interval over tokens, and p < 0.01 for silhouette and purity, corrected by Holm over all categories",
         ),
     ]
     return {entry[0]: Statement(*entry, needs_learning=entry[0][:2] in ("C3", "C5", "C7")) for entry in table}
