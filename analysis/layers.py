@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,13 +33,13 @@ from runs import Missing, Run, command, find_runs
 BASE = "base"
 
 
-def analyse(evidence: Evidence, tags: Mapping[str, str] | None = None) -> LayersResult:
-    """Measure every run and decide the claims; problems go to `evidence.missing`. `tags`: part of speech by form."""
+def analyse(evidence: Evidence) -> LayersResult:
+    """Measure every run and decide the claims; problems go to `evidence.missing`."""
     result = LayersResult()
     for arm, runs in evidence.arms().items():
         used, left_out = comparable(runs)
         result.left_out += [entry.name for entry in left_out]
-        found = [measured for entry in used if (measured := read_run(evidence, entry, tags)) is not None]
+        found = [measured for entry in used if (measured := read_run(evidence, entry, evidence.tags)) is not None]
         if found:
             result.arms[arm] = found
     _one_size(evidence, result)
@@ -105,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tags = majority_tags(chosen.treebank) if chosen.treebank else None
     runs = _runs(chosen.runs)
     with ThreadPoolExecutor(1) as beside:
-        evidence = Evidence(runs[0].experiment, runs, chosen.out, SnapshotCache(), beside)
-        result = analyse(evidence, tags)
+        evidence = Evidence(runs[0].experiment, runs, chosen.out, SnapshotCache(), beside, tags=tags)
+        result = analyse(evidence)
     missing = [entry for of in runs for entry in of.missing] + evidence.missing
     written = figures(result, chosen.out)
     content = {

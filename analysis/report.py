@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from cli import plain, run
 from dump import signature
 from evidence import Evidence, SnapshotCache
 from page import Section, render
+from parts_of_speech import majority_tags
 from runs import Missing, Run, command, find_runs
 from sections import CLAIMS_OF, SECTIONS, missing_claim, section_of
 
@@ -54,15 +55,21 @@ class Report:
         return merge_signatures([f"report:{VERSION}", *self.signatures]) + ("" if self.signatures else "|runs:none")
 
 
-def build(runs: list[Run], figures: Path, *, points: int) -> Report:
+def build(runs: list[Run], figures: Path, *, points: int, tags: Mapping[str, str] | None = None) -> Report:
     """Measure all runs; figures are written below `figures`. Raises OSError where they cannot be."""
     # Half the cores for the questions, half for the thread beside them.
     with ThreadPoolExecutor(1) as beside, threadpool_limits(max(1, (os.cpu_count() or 2) // 2)):
-        return _build(Report(runs), runs, figures, SnapshotCache(), beside, points)
+        return _build(Report(runs), runs, figures, SnapshotCache(), beside, points, tags)
 
 
 def _build(
-    report: Report, runs: list[Run], figures: Path, cache: SnapshotCache, beside: Executor, points: int
+    report: Report,
+    runs: list[Run],
+    figures: Path,
+    cache: SnapshotCache,
+    beside: Executor,
+    points: int,
+    tags: Mapping[str, str] | None,
 ) -> Report:
     decided: dict[str, tuple[str, Claim]] = {}  # with the experiment that it is of
     experiments = sorted({run.experiment for run in runs})
@@ -75,13 +82,15 @@ def _build(
             names = ", ".join(SECTIONS)
             report.missing.append(Missing(f"{experiment}: this version reports {names} and has no section for it."))
             continue
-        evidence = Evidence(experiment, own, figures, cache, beside, points)
+        evidence = Evidence(experiment, own, figures, cache, beside, points, tags)
         outcome = tell(evidence)
         report.sections.append(outcome.section)
         report.data[experiment] = outcome.data
         report.missing += evidence.missing
         for claim in outcome.claims:
-            if claim.id not in decided or _precedence(experiment, claim.id) < _precedence(decided[claim.id][0], claim.id):
+            if claim.id not in decided or _precedence(experiment, claim.id) < _precedence(
+                decided[claim.id][0], claim.id
+            ):
                 decided[claim.id] = experiment, claim
                 report.anchors |= {key: anchor for key, anchor in outcome.anchors.items() if key == claim.id[:2]}
         for entry in own:
@@ -224,7 +233,7 @@ def to_json(report: Report, figures: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def write(runs: list[Run], out: Path, *, points: int) -> Report:
+def write(runs: list[Run], out: Path, *, points: int, tags: Mapping[str, str] | None = None) -> Report:
     """Make the report in a folder beside its place and move its files there one by one, index.html last.
 
     Other files in `out` are left alone; figures that an earlier report wrote and this one did not are removed.
@@ -232,7 +241,7 @@ def write(runs: list[Run], out: Path, *, points: int) -> Report:
     out.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(dir=out, prefix=".report-"))
     try:
-        report = build(runs, stage / "figures", points=points)
+        report = build(runs, stage / "figures", points=points, tags=tags)
         figures = sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file())
         content = json.dumps(to_json(report, figures), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         (stage / "report.json").write_bytes(content.encode("utf-8", "replace"))
@@ -266,13 +275,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("report"), metavar="DIR", help="the report's folder (default report)"
     )
     parser.add_argument("--points", type=int, default=1200, help="tokens of the t-SNE map (default 1200)")
+    parser.add_argument(
+        "--treebank",
+        type=Path,
+        metavar="DIR",
+        help="the UD English Web Treebank (scripts/prepare_ud_ewt.sh): E2 then tells parts of speech as well",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.points < 10:
         sys.exit(f"error: --points: expected at least 10, found {chosen.points}")
     if chosen.runs.exists() and not chosen.runs.is_dir():
         sys.exit(f"error: --runs: expected a folder with runs, found a file: {chosen.runs}")
+    tags = majority_tags(chosen.treebank) if chosen.treebank else None
     runs = find_runs(chosen.runs)
-    report = write(runs, chosen.out, points=chosen.points)
+    report = write(runs, chosen.out, points=chosen.points, tags=tags)
     for claim in report.claims:
         if claim.verdict != "not run":
             print(f"{claim.id} {claim.verdict}: {claim.reason}")

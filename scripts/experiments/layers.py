@@ -70,12 +70,9 @@ def _evaluation(context: Context, size: Layers, trainings: list[Stage]) -> Stage
     """One process for all runs: loading fairseq takes longer than reading a small model."""
     folders = [stage.run.folder for stage in trainings if stage.run]
     options = ["--vectors", str(size.vectors), "--tokens", str(size.held_out), "--untrained", str(size.untrained)]
-    treebank = (
-        context.data_bin / "ud_ewt"
-    )  # made by scripts/prepare_ud_ewt.sh, which needs the network: used where it is there
-    if (treebank / "treebank.json").exists():
+    if context.treebank is not None:
         words = [str(number) for number in size.probe]
-        options += ["--treebank", shown(treebank), "--probe-train", words[0], "--probe-dev", words[1]]
+        options += ["--treebank", shown(context.treebank), "--probe-train", words[0], "--probe-dev", words[1]]
     return Stage(
         f"{EXPERIMENT} layers",
         (".venv/bin/python", "-m", "fairseq_ext.evaluate.layers", *map(shown, folders), *options),

@@ -70,10 +70,7 @@ def _evaluation(context: Context, size: Repetition, trainings: list[Stage]) -> S
     folders = [stage.run.folder for stage in trainings if stage.run]
     options = ("--held-out", str(size.held_out), "--seen", str(size.seen), "--unseen", str(size.seen))
     masks = ("--masks", str(size.masks))
-    treebank = (
-        context.data_bin / "ud_ewt"
-    )  # made by scripts/prepare_ud_ewt.sh, which needs the network: used where it is there
-    probe = ("--treebank", shown(treebank)) if (treebank / "treebank.json").exists() else ()
+    probe = ("--treebank", shown(context.treebank)) if context.treebank is not None else ()
     command = (".venv/bin/python", "-m", "fairseq_ext.evaluate", *map(shown, folders), *options, *masks, *probe)
     return Stage(
         f"{EXPERIMENT} evaluation",

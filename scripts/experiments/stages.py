@@ -116,6 +116,12 @@ class Context:
         return self.data_bin / self.corpus.name
 
     @property
+    def treebank(self) -> Path | None:
+        """The treebank that scripts/prepare_ud_ewt.sh makes, which needs the network: used where it is there."""
+        folder = self.data_bin / "ud_ewt"
+        return folder if (folder / "treebank.json").exists() else None
+
+    @property
     def default_data_bin(self) -> Path:
         return ROOT / "data-bin"
 
@@ -214,9 +220,10 @@ def training_stage(
 def report_stage(context: Context, needs: Sequence[Stage]) -> Stage:
     """All analyses and the report, of everything below the runs' folder."""
     command = ".venv/bin/python", "analysis/report.py", "--runs", shown(context.runs), "--out", shown(context.report)
+    treebank = ("--treebank", shown(context.treebank)) if context.treebank is not None else ()
     return Stage(
         "report",
-        (*command, *context.profile.report_options),
+        (*command, *treebank, *context.profile.report_options),
         context.runs / ".stages" / "report.log",
         marker=context.report / ".stage.json",
         outputs=(context.report / "index.html", context.report / "report.json"),

@@ -12,6 +12,8 @@ from report_runs import HOSTILE, make_run
 import report
 from claims import STATEMENTS
 from cli import run
+from page import Section
+from section_outcome import Outcome
 
 MEASURED = {"C1.1", "C1.2", "C1.3", "C2.1", "C2.2", "C2.3", "C4.1", "C4.2", "C4.3", "C7.1", "C7.2", "C7.3"}
 
@@ -285,6 +287,35 @@ def test_a_users_own_experiment_is_reported_and_decides_only_where_the_studys_di
     content, page = make_report(tmp_path)
     assert "my &lt;text&gt;: how a masked LM" in page
     assert all("experiment:E1" in c["signature"] for c in content["claims"] if c["value"] is not None)
+
+
+def test_categories_are_decided_by_e1_else_by_e2_else_by_the_users_own(tmp_path, quick):
+    def decider() -> str:
+        content, page = make_report(tmp_path)
+        (signature,) = {claim["signature"] for claim in content["claims"] if claim["id"].startswith("C7")}
+        experiment = re.search(r"experiment:([^|]+)", signature).group(1)
+        assert f'id="{experiment}-base-categories"' in page or f'id="{experiment}-categories"' in page
+        return experiment
+
+    for experiment in ("A1", "E2", "E1"):  # A1 stands before the others in the report
+        make_run(tmp_path / "runs", 1, experiment=experiment)
+        assert decider() == experiment
+
+
+def test_a_treebank_gives_parts_of_speech_and_none_gives_one_line(tmp_path, quick, monkeypatch, capsys):
+    make_run(tmp_path / "runs", 1)
+    asked = []
+    monkeypatch.setitem(
+        report.SECTIONS, "E1", lambda evidence: asked.append(evidence.tags) or Outcome(Section("E1", ""))
+    )
+    words = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "report"), "--treebank", str(tmp_path)]
+    with pytest.raises(SystemExit, match=r"error: .*expected en_ewt-ud-train.conllu"):
+        run(lambda: report.main(words))
+    assert not (tmp_path / "report").exists()
+    line = "1\tred\tred\tADJ\t_\t_\t0\t_\t_\t_\n"
+    (tmp_path / "en_ewt-ud-train.conllu").write_text(line * 3, encoding="utf-8")
+    assert report.main(words) == 0
+    assert asked == [{"red": "ADJ"}]
 
 
 def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):

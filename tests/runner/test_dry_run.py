@@ -93,6 +93,8 @@ def test_a_treebank_is_used_where_it_is_there(elsewhere, capsys, experiment, mor
     (folder / "treebank.json").touch()
     words = split(evaluation())[1]
     assert words[len(words) - more - 2 :][:2] == ["--treebank", str(folder)]
+    report = next(line for line in dry_run(capsys, "--only", experiment, *elsewhere) if "report.py" in line)
+    assert f"--treebank {folder}" in report
 
 
 def test_works_with_the_standard_library_alone_and_before_any_set_up(tmp_path):
