@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from category_tests import RATIO, SIGNIFICANT, CategoryTest
 from claims import Claim, Estimate, Rule, decide_claim, without_value
 
@@ -51,10 +53,11 @@ def _clusters(claim_id: str, results: Sequence[ClusteringResult]) -> Claim:
         )
         known = [test for test in tests if test is not None]
         if len(known) < len(tests):
-            notes.append(f"{name}: fewer than 3 tokens of the list can be tested")
+            notes.append(f"{name}: too few tokens of the list can be tested")
         if known:
             notes.append(_words(name, known, results))
-            largest = max(largest, *(max(test.holm_silhouette, test.holm_purity) for test in known))
+            # NaN, which no comparison lets through, stays NaN
+            largest = float(np.max([largest, *(p for test in known for p in (test.holm_silhouette, test.holm_purity))]))
     return _gated(_claim(claim_id, parts, results, notes), largest)
 
 
@@ -62,7 +65,7 @@ def _words(name: str, tests: Sequence[CategoryTest], results: Sequence[Clusterin
     silhouette = max(test.holm_silhouette for test in tests)
     purity = max(test.holm_purity for test in tests)
     text = f"{name} ({len(tests[0].rows)} tokens): p {p_words(silhouette)} for silhouette and {p_words(purity)} for purity (Holm)"
-    formed = [result.forms_at.get(name) for result in results]
+    formed = [result.forms_at.get(name) for result in results if len(result.snapshots) > 1]
     updates = sorted({update for update in formed if update is not None})
     return text + (f", formed by update {', '.join(f'{update:,}' for update in updates)}" if updates else "")
 
@@ -82,10 +85,8 @@ def _opposites(results: Sequence[ClusteringResult]) -> Claim:
     ]
     for pair in STUDY_PAIRS:
         cosine = results[0].opposite(*pair)
-        notes.append(
-            f"{'/'.join(pair)} " + ("not tested" if cosine is None else f"{cosine[0]:+.2f} ({cosine[1]:+.2f})")
-        )
-    notes[-1] += ", in brackets the matched pairs'"
+        found = "not tested" if cosine is None else f"{cosine[0]:+.2f}, its matched pairs {cosine[1]:+.2f}"
+        notes.append(f"{'/'.join(pair)} {found}")
     return _gated(_claim(OPPOSITES, parts, results, notes), max(test.p for test in known))
 
 

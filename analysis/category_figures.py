@@ -305,7 +305,7 @@ def _dumbbells(axis: Axes, result: ClusteringResult, found: OppositesTest, parts
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(height - 1.4, -0.6)
     axis.axvline(0, color="black", linewidth=0.6)
-    axis.set_xlabel("cosine, less the common vector")
+    axis.set_xlabel("cosine")
     axis.set_title("Pairs by difference" if len(parts) == 1 else f"The {SHOWN} highest and {SHOWN} lowest differences")
 
 

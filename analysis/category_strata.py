@@ -100,6 +100,9 @@ def _merge_small(classes: dict[FormClass, list[int]]) -> list[str]:
         others = [form for form in classes if form != small]
         near = [form for form in others if form[:2] == small[:2]] or [form for form in others if form[0] == small[0]]
         target = max(near or others, key=lambda form: (len(classes[form]), form))
-        said.append(f"{len(classes[small])} tokens of {small} stand with those of {target}")
+        number = len(classes[small])
+        said.append(
+            f"{number} token{'s' if number > 1 else ''} of {small} stand{'' if number > 1 else 's'} with those of {target}"
+        )
         classes[target] += classes.pop(small)
     return said

@@ -73,7 +73,8 @@ def opposites_table(result: ClusteringResult) -> list[list[str]]:
     band = f"{number(low, signed=True)} to {number(high, signed=True)}"
     for words, other, estimate, between, p in (
         ("matched pairs", mean(found.matched), found.difference, band, found.p),
-        ("other partners", cosine - found.repaired.value, found.repaired, NONE, found.p_repaired),
+        # Of cosines that have their own matched means taken off: there is no one mean of the others to show.
+        ("matched pairs, less other partners", math.nan, found.repaired, NONE, found.p_repaired),
     ):
         difference = interval_words(estimate, signed=True)
         cells = [number(cosine, signed=True), number(other, signed=True), difference, between]

@@ -1,6 +1,6 @@
 """Does a category cluster: each category's tokens at one snapshot against random sets matched in form and token count (claims C7).
 
-Rows are centred by the common vector and divided by their norms, and everything is measured in the full space; the measures are in
+Rows are those of category_space.py, in the full number of dimensions; the measures are in
 category_statistics.py, what random sets are in category_strata.py. A p-value is the share of random sets that reach the category's
 mean, corrected by Holm over all categories and both measures. Intervals are Student's t over the category's tokens (words of a list are a
 sample of its kind; they say nothing of other seeds). That of the purity is widened to Clopper and Pearson's (1934) over its n k links to

@@ -4,7 +4,8 @@
     python analysis/clustering.py runs/imported/minilm/seed1 --out DIR --word-sets DIR_WITH_CSV_FILES
 
 Each category of categories.json is tested by silhouette and k-NN purity against random sets of tokens that are alike in form and token
-count, with Holm's correction; opposites against matched pairs, and against the same words paired otherwise. Several dumps are taken as the
+count, with Holm's correction; opposites against matched pairs, and against the same words paired otherwise. What tokens of one form and
+count have in common is taken off each row first (category_space.py; --space). Several dumps are taken as the
 seeds of one arm. The last snapshot (or --update) decides; earlier ones say when a category forms.
 """
 
@@ -25,13 +26,13 @@ import opposites
 from categories import find_tokens, words
 from category_claims import decide
 from category_result import ClusteringResult, SnapshotTests
+from category_space import SPACES, WORDS, Space, category_rows
 from category_strata import make_strata
 from category_tests import SIGNIFICANT
 from claims import Claim, require_learning
 from cli import parser, plain, print_table, run, write_json
 from curves import spread
 from dump import Dump, Table, signature
-from neighbours import unit_rows
 from training_log import LogError, learning_check, read_training_log
 from word_sets import WordSet, read_word_sets, word_set_purity, word_sets_table
 
@@ -47,6 +48,7 @@ def analyse(
     update: int | None = None,
     snapshots: int = SNAPSHOTS,
     permutations: int = PERMUTATIONS,
+    space: Space = "matched",
     word_sets: Sequence[WordSet] = (),
 ) -> ClusteringResult:
     """Test a table at `update` (default: its last snapshot) and at earlier ones, `snapshots` in all.
@@ -61,7 +63,7 @@ def analyse(
     values = table.snapshot(last)
     usable = _usable(values, table)
     strata = make_strata(table.texts, table.counts, usable)
-    tokens = find_tokens(table.texts, table.counts)
+    tokens = find_tokens(table.texts, table.counts, counted=table.counted)
     counts_known = bool(table.counts[usable].any())
     members = {
         name: [row for row in rows if table.counts[row] or not counts_known] for name, rows in tokens.rows.items()
@@ -76,7 +78,7 @@ def analyse(
             values = table.snapshot(step)
             if not _usable(values, table)[usable].all():
                 continue  # rows of the pools that have no direction yet
-        unit = _unit(values if step != last else table.snapshot(last), table)
+        unit = category_rows(values if step != last else table.snapshot(last), strata, table.counts, space)
         number = permutations if step == last else min(EARLIER, permutations)
         tests = category_tests.correct([category_tests.measure(unit, category, number) for category in categories])
         against = None if opposed is None else opposites.measure(unit, opposed, number)
@@ -84,7 +86,7 @@ def analyse(
     sets = [
         word_set_purity(unit, table.texts, entry, usable=usable, lower_case=tokens.lower_case) for entry in word_sets
     ]
-    matching = f"Random sets are alike in {strata.matched_by}."
+    matching = f"Random sets are alike in {strata.matched_by}; rows are taken {WORDS[space]}."
     return ClusteringResult(
         dump=str(dump.path),
         signature=signature(dump, table, last),
@@ -119,11 +121,6 @@ def _usable(values: NDArray[np.float32], table: Table) -> NDArray[np.bool_]:
     if not usable.any():
         raise table.error("no counted row has a text and a norm above zero; categories need some")
     return usable
-
-
-def _unit(values: NDArray[np.float32], table: Table) -> NDArray[np.float32]:
-    live = table.counted & values.any(axis=1)
-    return unit_rows(values, values[live].mean(axis=0, dtype=np.float64))
 
 
 def _forms_at(found: Sequence[SnapshotTests]) -> dict[str, int]:
@@ -169,13 +166,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     line.add_argument(
         "--permutations", type=int, default=PERMUTATIONS, metavar="R", help="random sets (default %(default)s)"
     )
+    line.add_argument(
+        "--space",
+        choices=SPACES,
+        default="matched",
+        help="rows " + "; ".join(f"{name}: {text}" for name, text in WORDS.items()) + " (default: matched)",
+    )
     chosen = line.parse_args(arguments)
     if chosen.permutations < 99:
         sys.exit(f"error: --permutations: expected at least 99, found {chosen.permutations}")
     sets = read_word_sets(chosen.word_sets) if chosen.word_sets else []
     dumps = [Dump.open(path) for path in chosen.dumps]
     results = [
-        analyse(dump, chosen.table, update=chosen.update, permutations=chosen.permutations, word_sets=sets)
+        analyse(
+            dump,
+            chosen.table,
+            update=chosen.update,
+            permutations=chosen.permutations,
+            space=chosen.space,
+            word_sets=sets,
+        )
         for dump in dumps
     ]
     decided = [_learned(claim, dumps) for claim in claims(results)]

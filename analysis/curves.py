@@ -70,9 +70,11 @@ def last_update(table: Table) -> int:
 
 
 def spread(updates: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` of the updates, evenly chosen by position, the first and the last always among them."""
+    """At most `most` of the updates, evenly chosen by position, the first and the last always among them (of one: the last)."""
     if len(updates) <= most:
         return updates
+    if most == 1:
+        return updates[-1:]
     return updates[np.unique(np.linspace(0, len(updates) - 1, most).round().astype(int))]
 
 

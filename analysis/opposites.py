@@ -1,10 +1,11 @@
 """Are opposites close: the cosines of pairs of opposites against pairs matched in form and token count (claim C7.2).
 
 - matched: the mean cosine of all pairs of tokens of the two words' strata. The p-value comes from random pairs of the same strata.
-- repaired: the mean cosine of the same first words with the second words of the other pairs. It is the stricter control: what
-  opposites have in common with any two words of such lists (both adjectives, say) is in it. Its p-value permutes the partners.
+- repaired: the cosine less its matched mean, minus the same of these words with the partners of the other pairs. It is the stricter
+  control: what opposites have in common with any two words of such lists (both adjectives, say) is taken off. The matched means are
+  taken off first because opposites are of like frequency and re-paired words less so. Its p-value permutes the partners.
 
-Cosines are those of rows centred by the common vector. Intervals: Student's t over pairs.
+Cosines are those of category_space.py. Intervals: Student's t over pairs.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def measure(unit: NDArray[np.float32], pairs: Pairs, permutations: int, seed: in
         cosines[index] = similar[strata.place[first], strata.place[second]]
     null = null / len(cosines) - matched.mean()
     difference = over_members(cosines - matched, -2, 2, OVER)
-    others, p_repaired = _repaired(unit, pairs.rows, len(null), seed)
+    own, others, p_repaired = _repaired(unit, pairs, len(null), seed)
     return OppositesTest(
         pairs=tuple((int(first), int(second)) for first, second in pairs.rows),
         cosines=tuple(cosines.tolist()),
@@ -81,22 +82,28 @@ def measure(unit: NDArray[np.float32], pairs: Pairs, permutations: int, seed: in
         null=band(null),
         difference=difference,
         p=p_value(difference.value, null),
-        repaired=over_members(cosines - others, -2, 2, OVER),
+        repaired=over_members(own - others, -2, 2, OVER),
         p_repaired=p_repaired,
     )
 
 
 def _repaired(
-    unit: NDArray[np.float32], rows: NDArray[np.int64], permutations: int, seed: int
-) -> tuple[NDArray[np.float64], float]:
-    """Each pair's mean cosine when its words have the other pairs' partners, (pairs,), and the p-value of the true partners.
+    unit: NDArray[np.float32], pairs: Pairs, permutations: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Each pair's cosine less its matched mean (pairs,), the mean of the same when its words have the other pairs' partners
+    (pairs,), and the p-value of the true partners.
 
-    A pair's words each meet all partners of the other pairs, so its mean is that of its row and its column of the matrix of cosines.
+    A pair's words each meet all partners of the other pairs, so its mean is that of its row and its column. A word is no partner of
+    itself: where it stands in two pairs it is left out.
     """
-    count = len(rows)
-    similar = (unit[rows[:, 0]] @ unit[rows[:, 1]].T).astype(np.float64)
+    first, second = pairs.rows.T
+    similar = (unit[first] @ unit[second].T).astype(np.float64) - _expected(unit, pairs)
+    itself = first[:, None] == second[None, :]
+    similar[itself] = 0
     own = np.diagonal(similar)
-    others = (similar.sum(axis=0) + similar.sum(axis=1) - 2 * own) / (2 * (count - 1))
+    met = (~itself).sum(axis=0) + (~itself).sum(axis=1) - 2
+    others = (similar.sum(axis=0) + similar.sum(axis=1) - 2 * own) / met
+    count = len(first)
     rng = np.random.default_rng((seed, count, 1))
     null = []
     step = max(1, REPAIRINGS // count)
@@ -104,4 +111,17 @@ def _repaired(
         number = min(step, permutations - start)
         partners = rng.permuted(np.broadcast_to(np.arange(count), (number, count)), axis=1)
         null.append(similar[np.arange(count), partners].mean(axis=1))
-    return others, p_value(float(own.mean()), np.concatenate(null))
+    return own, others, p_value(float(own.mean()), np.concatenate(null))
+
+
+def _expected(unit: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float64]:
+    """The mean cosine of all pairs of different tokens of the strata of each first and each second word, (pairs, pairs)."""
+    of = pairs.strata.of_row[pairs.rows]
+    names, where = np.unique(of, return_inverse=True)
+    left, right = where.reshape(of.shape).T
+    members = [unit[pairs.strata.rows[name]].astype(np.float64) for name in names]
+    sums = np.stack([rows.sum(axis=0) for rows in members])
+    own = np.array([(rows**2).sum() for rows in members])  # a token with itself is no pair
+    sizes = np.array([len(rows) for rows in members], np.float64)
+    means = (sums @ sums.T - np.diag(own)) / (np.outer(sizes, sizes) - np.diag(sizes))
+    return means[np.ix_(left, right)]

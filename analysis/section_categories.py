@@ -39,7 +39,8 @@ def add(
     section.text(
         f"{first.tokens.report()} {first.matching} Words that the training text lacks are not tested. A category clusters where both its "
         "silhouette and the purity of its nearest tokens reach p < 0.01, corrected by Holm over all categories and both measures, and the purity "
-        "is at least twice chance. Intervals are over the category's tokens."
+        "is at least twice chance. The trend over token count is taken off because frequent words share a drift of their own: less the common "
+        "vector alone, any list of frequent words would look like a cluster. Intervals are over the category's tokens."
     )
     if first.few:
         few = ", ".join(f"{category} ({found})" for category, found in first.few.items())
@@ -54,7 +55,7 @@ def add(
     for caption, rows in (
         (f"Every category at update {first.last.update:,}; intervals are 95 % over tokens.", tables.summary(first)),
         (
-            "Opposites: mean cosine of the pairs, less the common vector. Intervals are 95 % over pairs, as if other pairs were drawn; the "
+            "Opposites: mean cosine of the pairs. Intervals are 95 % over pairs, as if other pairs were drawn; the "
             "p-value of other partners keeps the words and permutes who is paired with whom, so that the spread between words is not in it.",
             tables.opposites_table(first),
         ),

@@ -156,7 +156,7 @@ def _statements() -> dict[str, Statement]:
             "C7.2",
             "opposites are close as well: big/small, liberal/conservative",
             None,
-            "cosine of opposites minus that of pairs alike in form and token count, less the common vector",
+            "cosine of opposites minus that of pairs alike in form and token count",
             "> +0.05 with its interval over pairs, and p < 0.01 against random pairs",
         ),
         (
