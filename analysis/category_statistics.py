@@ -15,16 +15,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from exact_knn import largest_columns
+
 K = 10  # neighbours of the purity, at most; of a set of n members n - 1, so that 1 can be reached
 
 
 @dataclass(frozen=True)
 class Pool:
-    """`similar` float32 (pool, pool): cosines; `near` int8 (pool, pool): 1 where the column is among the row's `k` nearest."""
+    """`similar` float32 (pool, pool): cosines; `nearest` int64 (pool, k): places of each row's k nearest others; `near` int8
+    (pool, pool): 1 where the column is among them."""
 
     similar: NDArray[np.float32]
+    nearest: NDArray[np.int64]
     near: NDArray[np.int8]
-    k: int
+
+    @property
+    def k(self) -> int:
+        return self.nearest.shape[1]
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,11 @@ def make_pool(unit: NDArray[np.float32], k: int) -> Pool:
     similar = (unit @ unit.T).astype(np.float32)
     others = similar.copy()
     np.fill_diagonal(others, -np.inf)
-    nearest = np.argpartition(others, len(unit) - k, axis=1)[:, len(unit) - k :]
+    nearest = largest_columns(others, k)
     near = np.zeros(similar.shape, np.int8)
     np.put_along_axis(near, nearest, 1, axis=1)
     np.fill_diagonal(similar, 1)
-    return Pool(similar, near, k)
+    return Pool(similar, nearest, near)
 
 
 def member_measures(pool: Pool, places: NDArray[np.integer]) -> Measures:
@@ -100,8 +107,8 @@ def expected_purity(pool: Pool, strata: NDArray[np.integer], places: NDArray[np.
     both = np.outer(drawn / sizes, drawn / sizes)
     same = np.divide(drawn * (drawn - 1), sizes * (sizes - 1), out=np.zeros_like(sizes), where=sizes > 1)
     np.fill_diagonal(both, same)
-    of_row, of_column = np.nonzero(pool.near)
-    links = np.bincount(of[of_row] * len(names) + of[of_column], minlength=len(names) ** 2).reshape(both.shape)
+    ends = (of[:, None] * len(names) + of[pool.nearest]).ravel()
+    links = np.bincount(ends, minlength=len(names) ** 2).reshape(both.shape)
     return float((links * both).sum() / (len(places) * pool.k))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from category_null import p_value, random_sets
 from category_statistics import K, Measures, expected_purity, holm, make_pool, member_measures, set_measures
@@ -162,11 +162,11 @@ def over_members(values: NDArray[np.float64], low: float, high: float, over: str
 def _purity(values: NDArray[np.float64], k: int) -> Estimate:
     estimate = over_members(values, 0, 1)
     links = len(values) * k
-    exact = stats.binomtest(round(float(values.sum()) * k), links).proportion_ci(LEVEL, method="exact")
-    if estimate.interval is None:
-        return replace(estimate, interval=(float(exact.low), float(exact.high)))
-    low, high = estimate.interval
-    return replace(estimate, interval=(min(low, float(exact.low)), max(high, float(exact.high))))
+    hits = round(float(values.sum()) * k)
+    below = float(special.betaincinv(hits, links - hits + 1, (1 - LEVEL) / 2)) if hits else 0.0
+    above = float(special.betaincinv(hits + 1, links - hits, (1 + LEVEL) / 2)) if hits < links else 1.0
+    low, high = estimate.interval or (below, above)
+    return replace(estimate, interval=(min(low, below), max(high, above)))
 
 
 def band(null: NDArray[np.float64]) -> Band:

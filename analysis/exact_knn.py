@@ -53,6 +53,20 @@ def largest_products(
     return places, products
 
 
+def largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Columns (rows, k) of the `k` largest of each row of `values` (rows, columns), largest first; at most the columns there are."""
+    rows, width = values.shape
+    tile = max(1, min(TILE, width // (4 * k)))
+    tiles = -(-width // tile)
+    block = max(1, min(512, BLOCK_VALUES // (tiles * tile)))
+    result = np.empty((rows, k), np.int64)
+    for start in range(0, rows, block):
+        part = values[start : start + block]
+        padded = np.pad(part, ((0, 0), (0, tiles * tile - width)), constant_values=-np.inf) if width % tile else part
+        result[start : start + block], _ = _largest(padded, tiles, k)
+    return result
+
+
 def _largest(found: NDArray[np.float32], tiles: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Columns and values of the `k` largest of each row (rows, columns), largest first; among equals the first column."""
     count, columns = found.shape
