@@ -54,8 +54,13 @@ def largest_products(
 
 
 def largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Columns (rows, k) of the `k` largest of each row of `values` (rows, columns), largest first; at most the columns there are."""
+    """Columns (rows, k) of the `k` largest of each row of `values` (rows, columns), largest first; among equals the first column.
+
+    Raises ValueError: k below 1, or fewer columns than k.
+    """
     rows, width = values.shape
+    if not 1 <= k <= width:
+        raise ValueError(f"expected k from 1 to {width} among {width} columns, found k = {k}")
     tile = max(1, min(TILE, width // (4 * k)))
     tiles = -(-width // tile)
     block = max(1, min(512, BLOCK_VALUES // (tiles * tile)))

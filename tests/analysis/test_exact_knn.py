@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import exact_knn
-from exact_knn import cosine_neighbours, euclidean_neighbours
+from exact_knn import cosine_neighbours, euclidean_neighbours, largest_columns
 from neighbours import nearest
 
 
@@ -68,3 +68,19 @@ def test_fewer_candidates_than_neighbours_leave_places_empty():
 def test_too_many_neighbours_are_refused(k):
     with pytest.raises(ValueError, match="expected k from 1 to 9 among 10 candidates"):
         euclidean_neighbours(np.zeros((10, 2)), k)
+
+
+@pytest.mark.parametrize(("rows", "width", "k"), [(70, 1300, 10), (5, 41, 10), (9, 10, 10), (3, 129, 1)])
+def test_largest_columns_are_those_of_a_sort_and_ties_go_to_the_first(rows, width, k):
+    values = np.random.default_rng(3).integers(0, 4 * width, (rows, width)).astype(np.float32)  # some values are equal
+    values[0] = -np.inf
+    values[0, width // 2] = 1
+    found = largest_columns(values, k)
+    assert np.array_equal(found[1:], np.argsort(-values[1:], axis=1, kind="stable")[:, :k])
+    assert found[0, 0] == width // 2
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_more_columns_than_there_are_are_refused(k):
+    with pytest.raises(ValueError, match="expected k from 1 to 5 among 5 columns"):
+        largest_columns(np.zeros((2, 5), np.float32), k)
