@@ -27,7 +27,7 @@ from categories import find_tokens, words
 from category_claims import decide
 from category_result import ClusteringResult, SnapshotTests
 from category_space import SPACES, WORDS, Space, category_rows
-from category_strata import make_strata
+from category_strata import LEAST, make_strata
 from category_tests import SIGNIFICANT
 from claims import Claim, require_learning
 from cli import parser, plain, print_table, run, write_json
@@ -86,6 +86,7 @@ def analyse(
     sets = [
         word_set_purity(unit, table.texts, entry, usable=usable, lower_case=tokens.lower_case) for entry in word_sets
     ]
+    joined = len(strata.merged)
     matching = f"Random sets are alike in {strata.matched_by}; rows are taken {WORDS[space]}."
     return ClusteringResult(
         dump=str(dump.path),
@@ -93,7 +94,8 @@ def analyse(
         snapshots=tuple(found),
         forms_at=_forms_at(found),
         few=few,
-        matching=" ".join([matching, *(f"{text[:1].upper()}{text[1:]}." for text in strata.merged)]),
+        matching=matching
+        + (f" Forms of fewer than {LEAST} tokens ({joined}) stand with the form nearest to them." if joined else ""),
         word_sets=tuple(entry for entry in sets if entry is not None),
         tokens=tokens,
         texts=table.texts,
