@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from copying import copying_loss_of
 from dump import Dump, DumpError, Table
 from geometry import GeometryError
 from runs import Missing, Run
@@ -72,7 +73,19 @@ class Evidence:
 
     def learning(self, run: Run) -> LearningCheck:
         """STUDY.md's rule on the unigram entropy for this run."""
-        return learning_check(self.log(run), self.unigram_entropy(run))
+        return learning_check(self.log(run), self.unigram_entropy(run), self._copying(run))
+
+    def _copying(self, run: Run) -> float | None:
+        """The loss of a masked LM without context; None where it cannot be had."""
+        dump = self.dump(run)
+        config = dump.attrs.get("config") if dump else None
+        if dump is None or not isinstance(config, Mapping):
+            return None
+        try:
+            table = dump.table()
+        except DumpError:  # said where its rows are asked for
+            return None
+        return copying_loss_of(config, table.counts, table.counted)
 
     def measure(self, runs: Sequence[Run], questions: Mapping[str, Callable[[Dump], Any]]) -> dict[str, list[Any]]:
         """Each question asked of each run's dump, all questions of one run before the next: results by question.

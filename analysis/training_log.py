@@ -72,8 +72,13 @@ def read_training_log(path: str | Path) -> pd.DataFrame:
     return frame.sort_index()
 
 
-def learning_check(log: pd.DataFrame | None, unigram_entropy: float | None) -> LearningCheck:
-    """Compare the last validation loss of `log` with the corpus' unigram entropy (bits)."""
+def learning_check(
+    log: pd.DataFrame | None, unigram_entropy: float | None, copying: float | None = None
+) -> LearningCheck:
+    """Compare the last validation loss of `log` with the corpus' unigram entropy (bits).
+
+    `copying` (bits) is the loss of copying without context (copying.py), which the reason then names.
+    """
     losses = [] if log is None else log["valid_loss"].dropna()
     loss = float(losses.iloc[-1]) if len(losses) else None
     entropy = float(unigram_entropy) if _is_number(unigram_entropy) and unigram_entropy > 0 else None
@@ -90,6 +95,10 @@ def learning_check(log: pd.DataFrame | None, unigram_entropy: float | None) -> L
         f"Validation loss {loss:.3f} bits at update {losses.index[-1]} is {side} the unigram entropy of {entropy:.3f} bits; "
         f"this {rule} the rule of at least {MARGIN:.0%} below."
     )
+    if copying is not None:
+        reason += (
+            f" Token counts and copying what masking leaves visible, without any context, would reach {copying:.3f}."
+        )
     return LearningCheck(loss, entropy, gain, beats, reason)
 
 
