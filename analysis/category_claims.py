@@ -87,7 +87,7 @@ def _opposites(results: Sequence[ClusteringResult]) -> Claim:
         cosine = results[0].opposite(*pair)
         found = "not tested" if cosine is None else f"{cosine[0]:+.2f}, its matched pairs {cosine[1]:+.2f}"
         notes.append(f"{'/'.join(pair)} {found}")
-    return _gated(_claim(OPPOSITES, parts, results, notes), max(test.p for test in known))
+    return _gated(_claim(OPPOSITES, parts, results, notes), float(np.max([test.p for test in known])))
 
 
 def _claim(

@@ -44,8 +44,15 @@ def category_rows(
 
 
 def _residual(values: NDArray[np.floating], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows (n, dim) less their least-squares line over `x` (n,); less their mean where x does not vary."""
+    """Rows (n, dim) less their least-squares line over `x` (n,); less their mean where x does not vary.
+
+    A row that fixes the line by itself, because all others have one other x, has no residual and becomes zero.
+    """
     centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
     apart = x - x.mean()
     square = float(apart @ apart)
-    return centred - np.outer(apart, apart @ centred / square) if square > 0 else centred
+    if square == 0:
+        return centred
+    residual = centred - np.outer(apart, apart @ centred / square)
+    residual[1 / len(x) + apart**2 / square > 1 - 1e-9] = 0  # the leverage: 1 where the line goes through the row
+    return residual
