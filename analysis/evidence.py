@@ -38,6 +38,7 @@ class Evidence:
     cache: SnapshotCache
     beside: Executor  # one thread for what can be computed while the questions are asked
     points: int = 1200
+    beside_it: frozenset[str] = frozenset()  # the other experiments of the report
     tags: Mapping[str, str] | None = None  # part of speech by form, of a treebank
     missing: list[Missing] = field(default_factory=list)
     _dumps: dict[Path, Dump | None] = field(default_factory=dict)

@@ -138,6 +138,7 @@ def save(figure: Figure, out: str | Path, name: str) -> list[Path]:
                 Path(temporary).unlink(missing_ok=True)
                 raise
             written.append(target)
+            figure.set_layout_engine("none")  # the second file has the places that were found for the first
     finally:
         plt.close(figure)
     return written

@@ -82,7 +82,9 @@ def _build(
             names = ", ".join(SECTIONS)
             report.missing.append(Missing(f"{experiment}: this version reports {names} and has no section for it."))
             continue
-        evidence = Evidence(experiment, own, figures, cache, beside, points, tags)
+        evidence = Evidence(
+            experiment, own, figures, cache, beside, points, frozenset(experiments) - {experiment}, tags
+        )
         outcome = tell(evidence)
         report.sections.append(outcome.section)
         report.data[experiment] = outcome.data

@@ -19,7 +19,7 @@ from page import Section
 from runs import Run
 
 TITLE = "Categories and opposites in the full space (C7)"
-SNAPSHOTS = 8  # of each run: half a second each
+SNAPSHOTS = 5  # of each run: a second each
 
 
 def add(

@@ -54,7 +54,9 @@ def section(evidence: Evidence) -> Outcome:
 
 
 def _categories(evidence: Evidence, outcome: Outcome, result: LayersResult) -> None:
-    """C7 of the arm that decides; in the report E1 decides C7 where it was run."""
+    """C7 of the arm that decides, in a report without E1, which decides C7 where it was run."""
+    if "E1" in evidence.beside_it:
+        return
     runs, _ = comparable(evidence.arms().get(result.main or layers.BASE, []))
     if runs:
         claims, tested = section_categories.add(evidence, outcome.section, evidence.experiment, runs)
