@@ -18,6 +18,11 @@ NAMES = (
     "cut-values",  # on resume: a stream is cut, the next one is not
     "create",  # a new dump lies under its temporary name
     "copy-checkpoint",  # fairseq copies a checkpoint to checkpoint_last.pt: half of it is written
+    "prune-stream",  # a stream of the pruned dump is written, the next one is not
+    "prune-written",  # the pruned dump lies whole under its temporary name
+    "prune-checked",  # ... and was checked
+    "prune-aside",  # in place: the old dump is moved aside, the new one has not taken its name
+    "prune-renamed",  # in place: the new dump has its name, the old one is not deleted
 )
 _reached: Counter[str] = Counter()
 

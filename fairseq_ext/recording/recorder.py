@@ -29,10 +29,11 @@ from torch import Tensor, nn
 
 from .. import failpoints
 from ..errors import UserError
-from . import attributes, space, store, traces
+from . import attributes, replacing, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, Streams, check
 from .exposure import Exposure
+from .lock import DumpLock
 from .rows import Rows
 from .sides import Counted, Side, side_of
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
@@ -117,6 +118,7 @@ class Recorder:
         self.path = Path(options.record_dir) if options.record_dir else None
         self.tables: list[_Table] = []
         self.writer: AsyncWriter | None = None
+        self.lock: DumpLock | None = None
         self.last_recorded = -1
         self.exposure: Exposure | None = None
         self.sampling: dict[str, Any] | None = None
@@ -217,30 +219,19 @@ class Recorder:
         logger.info(f"recording {', '.join(t.spec.name for t in self.tables)} into {self.path}: {needed}")
         space.require_space(needed, self.path)
 
-        if self.path.exists() and self.options.record_overwrite and update == 0:
-            if not store.is_dump(self.path):
-                raise UserError(
-                    f"--record-overwrite deletes a dump of this project; found something else at {self.path}; "
-                    "move it away, or choose another --record-dir"
-                )
-            logger.warning(f"--record-overwrite: deleting the dump at {self.path}")
-            store.remove(self.path)
         try:
-            fresh = not self.path.exists()
-            if fresh:
-                store.remove(self.path)  # what an interrupted removal left
-                try:
-                    self._create(update)
-                except BaseException:
-                    store.remove(self._temporary)
-                    raise
-            begins = self._open(update, fresh)
-        except OSError as error:
-            raise UserError(
-                f"the dump cannot be written at {self.path}: {error}; choose another --record-dir"
-            ) from error
-        except ValueError as error:  # tensorstore's own errors
-            raise UserError(f"the dump at {self.path} cannot be opened: {error}") from error
+            self.lock = DumpLock(self.path, "training", "choose another --record-dir")
+            self.lock.acquire()
+            begins = self._take_place(update)
+        except BaseException as error:
+            self._unlock()
+            if isinstance(error, OSError):
+                raise UserError(
+                    f"the dump cannot be written at {self.path}: {error}; choose another --record-dir"
+                ) from error
+            if isinstance(error, ValueError):  # tensorstore's own errors
+                raise UserError(f"the dump at {self.path} cannot be opened: {error}") from error
+            raise
         self.writer = AsyncWriter(self.options.record_queue)
         self._finish_at_exit()
         if begins:
@@ -249,6 +240,31 @@ class Recorder:
             self._record(update)
         else:
             self.last_recorded = update
+
+    def _take_place(self, update: int) -> bool:
+        """Create the dump or go on in the one that is there; returns whether the recording begins at ``update``."""
+        replacing.recover(self.path)
+        if self.path.exists() and self.options.record_overwrite and update == 0:
+            if not store.is_dump(self.path):
+                raise UserError(
+                    f"--record-overwrite deletes a dump of this project; found something else at {self.path}; "
+                    "move it away, or choose another --record-dir"
+                )
+            logger.warning(f"--record-overwrite: deleting the dump at {self.path}")
+            store.remove(self.path)
+        fresh = not self.path.exists()
+        if fresh:
+            store.remove(self.path)  # what an interrupted removal left
+            try:
+                self._create(update)
+            except BaseException:
+                store.remove(self._temporary)
+                raise
+        return self._open(update, fresh)
+
+    def _unlock(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     def _table(self, spec: TableSpec, counted: Counted) -> _Table:
         side = side_of((spec.name, *spec.aliases), self.sides)
@@ -334,34 +350,10 @@ class Recorder:
     def _open(self, update: int, fresh: bool) -> bool:
         """Open the dump's streams and cut what lies past ``update``; returns whether the recording begins (anew) there."""
         self.store = store.Store(self.path)
-        attributes = self.store.root.get("attributes", {})
-        anew = "use --record-overwrite to delete it and start anew, or choose another --record-dir"
-        if attributes.get("format") != store.FORMAT:
-            raise UserError(
-                f"expected a dump of this project at {self.path}; found something else; choose another --record-dir"
-            )
-        if attributes.get("format_version") != store.FORMAT_VERSION:
-            raise UserError(
-                f"the dump at {self.path} has format version {attributes.get('format_version')}, this program writes {store.FORMAT_VERSION}; {anew}"
-            )
-        recorded = attributes.get("recording", {})
-        if recorded.get("identity") != self.identity_hash:
-            theirs = recorded.get("must_match", {})
-            differ = [k for k in self.identity if theirs.get(k) != json.loads(json.dumps(self.identity[k]))]
-            raise UserError(
-                f"the dump at {self.path} belongs to another run: {' and '.join(differ) or 'its identity'} differ(s); {anew}"
-            )
-        covered = int(attributes.get("progress", {}).get("checkpoint_update", 0))
-        first = int(attributes.get("progress", {}).get("first_update", 0))
-        if update < covered and update == 0:
-            raise UserError(
-                f"the dump at {self.path} covers a checkpoint at update {covered}, but training starts at update 0 (no checkpoint was found); "
-                f"bring the checkpoint back, or {anew}"
-            )
-        if not fresh and self._checkpoint and self._checkpoint.get("identity") not in (None, self.identity_hash):
-            raise UserError(f"the checkpoint was written by another recorded run than the dump at {self.path}; {anew}")
-        if update < first:
-            raise UserError(f"the dump at {self.path} begins at update {first}, training at update {update}; {anew}")
+        known = self.store.root.get("attributes", {})
+        resuming.require_dump(self.path, known)
+        theirs = (self._checkpoint or {}).get("identity") if not fresh else None
+        first = resuming.require_same_run(self.path, known, self.identity, self.identity_hash, theirs, update)
         begins = update == first
         dropped = 0
         for table in self.tables:
@@ -369,7 +361,8 @@ class Recorder:
                 key, buffered = f"tables/{table.spec.name}/{name}", self._buffered(table, name)
                 table.open[name], cut = self._continue(key, name, buffered, update, first, fresh)
                 dropped += cut
-            if "snapshots" in table.open and first == 0 and update > 0:
+            if "snapshots" in table.open and first == 0 and update > 0 and self.streams.movement:
+                resuming.require_initial(self.path, table.open["snapshots"].updates)
                 values = table.open["snapshots"].arrays["values"][0].read().result()
                 table.initial = torch.from_numpy(np.ascontiguousarray(values)).to(table.weight.device)
         for counters in self.exposure.counters if self._counts else ():
@@ -386,17 +379,14 @@ class Recorder:
         self, key: str, name: str, buffered: int, update: int, first: int, fresh: bool
     ) -> tuple[store.Stream, int]:
         """Open a stream and cut it to ``update``; returns it and how many records were cut off."""
+        known = self.store.root.get("attributes", {})
+        resuming.require_stream(self.path, known, key)
         stream = store.Stream(self.store, key, buffered)
         dropped = stream.cut(update if update > first else first - 1)
-        goes_on = not fresh and update > first
-        expected = [u for u in range(first, update + 1) if self._scheduled(name, u, first)] if goes_on else []
-        if stream.updates != expected:
-            absent = sorted(set(expected) - set(stream.updates))
-            raise UserError(
-                f"the dump at {self.path} lacks updates that the checkpoint at update {update} covers "
-                f"({key}: {len(absent)} missing, first {absent[:1]}); restore the dump, or use --record-overwrite to delete it and start anew, "
-                "or choose another --record-dir"
-            )
+        last = update if not fresh and update > first else first - 1
+        resuming.require_every_update(
+            self.path, known, key, stream.updates, lambda u: self._scheduled(name, u, first), first, last
+        )
         return stream, dropped
 
     @property
@@ -543,3 +533,5 @@ class Recorder:
             if self.exit_status != 1:
                 print(f"error: {error}", file=sys.stderr)
             self.exit_status = 1
+        finally:
+            self._unlock()
