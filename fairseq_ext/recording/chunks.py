@@ -167,6 +167,8 @@ def _read(array: Array, handle: ts.TensorStore, chunk: Chunk) -> tuple[str | Non
     where = f"{chunk.name}/{file.relative_to(array.folder)}"
     try:
         size = file.stat().st_size
+        if array.chunk_bytes is not None and size > array.chunk_bytes:  # tensorstore reads no further
+            return f"{where} is damaged ({size:,} bytes, expected {array.chunk_bytes:,})", 0, None
         values = handle[chunk.domain].read().result()
     except FileNotFoundError:
         return None, 0, None

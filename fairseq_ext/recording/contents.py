@@ -12,6 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import replacing
 
 METADATA = "zarr.json"
@@ -50,6 +52,13 @@ class Array:
     def grows(self) -> bool:
         """Whether its first dimension is ``update``."""
         return (self.metadata.get("dimension_names") or [None])[0] == "update"
+
+    @cached_property
+    def chunk_bytes(self) -> int | None:
+        """Bytes of a chunk's file; ``None`` where it is compressed."""
+        if [codec.get("name") for codec in self.metadata["codecs"]] != ["bytes", "crc32c"]:
+            return None
+        return math.prod(self.chunks) * np.dtype(self.metadata["data_type"]).itemsize + 4
 
     def chunk_file(self, place: tuple[int, ...]) -> Path:
         """The file of a chunk."""
@@ -105,6 +114,7 @@ def read_array(folder: Path) -> Array:
     try:
         regular = len(array.shape) == len(array.chunks) == len(metadata["dimension_names"]) and all(array.chunks)
         regular = regular and metadata["chunk_key_encoding"]["name"] == "default"
+        regular = regular and all("name" in codec for codec in metadata["codecs"]) and bool(metadata["data_type"])
         regular = regular and all(isinstance(n, int) and n >= 0 for n in (*array.shape, *array.chunks))
     except (KeyError, TypeError):
         regular = False

@@ -131,10 +131,12 @@ def _coordinate(store: Store, key: str, array: Array, found: StreamFindings) -> 
     """What ``update`` lists; ``None`` if that cannot be read."""
     length = array.shape[0]
     for place in array.chunk_places(length):
-        if not array.chunk_file(place).exists():
-            found.broken.append(
-                f"update/{array.chunk_file(place).relative_to(array.folder)} is missing: nobody knows its updates"
-            )
+        file = array.chunk_file(place)
+        wrong = "is missing" if not file.exists() else None
+        if wrong is None and array.chunk_bytes is not None and file.stat().st_size != array.chunk_bytes:
+            wrong = f"holds {file.stat().st_size:,} bytes, expected {array.chunk_bytes:,}"
+        if wrong:
+            found.broken.append(f"update/{file.relative_to(array.folder)} {wrong}: nobody knows its updates")
             return None
     try:
         return np.asarray(store.open_array(f"{key}/update")[:length].read().result()).astype(np.int64)
