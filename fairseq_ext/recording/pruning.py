@@ -51,18 +51,15 @@ def prune(request: Request) -> list[str]:
     """
     dump = Path(os.path.realpath(contents.dump_folder(request.dump)))
     target = dump if request.out is None else Path(os.path.realpath(request.out))
-    if request.out is not None and (target.exists() or target.is_symlink()):
-        raise UserError(
-            f"--out: expected nothing at {request.out}, found {'a file' if target.is_file() else 'a folder'}; "
-            "give another place, or --in-place to replace the dump that is pruned"
-        )
     if target != dump and target.is_relative_to(dump):
         raise UserError(f"--out: expected a place outside of {dump}, found {target}; give another one")
+    _require_free(request)
     if request.dry_run:
         _require_in_place(dump)
         return _plan_lines(dump, *_plan(dump, request), request)
     try:
         with DumpLock(target, "pruning", "give another --out" if request.out else "give --out NEW_DUMP"):
+            _require_free(request)
             done = replacing.recover(target)
             said = [f"note: {done}"] if done else []
             return said + _prune(dump, target, request)
@@ -74,6 +71,14 @@ def prune(request: Request) -> list[str]:
         raise UserError(
             f"{error.filename or target}: {error.strerror or error}; {dump} is as it was unless a message said otherwise"
         ) from error
+
+
+def _require_free(request: Request) -> None:
+    if request.out is not None and (request.out.exists() or request.out.is_symlink()):
+        raise UserError(
+            f"--out: expected nothing at {request.out}, found {'a file' if request.out.is_file() else 'a folder'}; "
+            "give another place, or --in-place to replace the dump that is pruned"
+        )
 
 
 def _require_in_place(dump: Path) -> None:
