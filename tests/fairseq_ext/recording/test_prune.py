@@ -113,6 +113,14 @@ def test_strict_keeps_what_is_named_and_no_more(dump: Path) -> None:
         prune(dump, schedules={"snapshots": "none", "statistics": "none"}, strict=True)
 
 
+def test_update_0_alone_may_stay(dump: Path) -> None:
+    """Its coordinate holds the fill value alone."""
+    before = read(dump)
+    prune(dump, schedules=dict.fromkeys(THINNED, "at:0"), strict=True)
+    assert_thinned(read(dump), before, {sort: [0] for sort in KEPT})
+    assert store.Stream(store.Store(dump), SNAPSHOTS, 1).updates == [0]
+
+
 def test_the_analysis_reads_it_as_before(dump: Path) -> None:
     before = Dump.open(dump).table()
     values = {u: before.snapshot(u) for u in KEPT["snapshots"]}
