@@ -9,7 +9,6 @@ checkpoint ever exists whose updates are not all in the dump.
 from __future__ import annotations
 
 import atexit
-import collections
 import functools
 import hashlib
 import json
@@ -31,12 +30,11 @@ from .. import failpoints
 from ..errors import UserError
 from . import attributes, replacing, resuming, space, store, traces
 from . import sides as corpora
-from .config import RecordingConfig, Streams, check
+from .config import RecordingConfig, check
 from .exposure import Exposure
 from .lock import DumpLock
-from .rows import Rows
+from .recorded_table import RecordedTable
 from .sides import Counted, Side, side_of
-from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec, find_tables
 from .writer import AsyncWriter
 
@@ -67,38 +65,6 @@ def _ends_the_run(method: Callable[P, T]) -> Callable[P, T]:
     return guarded
 
 
-class _Table:
-    """A table while it is recorded."""
-
-    def __init__(self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
-        self.spec, self.side, self.rows, self.traced = spec, side, rows, traced
-        device = spec.parameter.device
-        self.statistics = TableStatistics(rows, device)
-        self.traced_on_device = torch.from_numpy(traced).to(device)
-        self.initial: Tensor | None = None
-        self.previous: Tensor | None = None
-        self.names: dict[str, tuple[str, ...]] = {}
-        if streams.snapshots:
-            self.names["snapshots"] = ("values",)
-        if streams.traces and len(traced):
-            self.names["traces"] = ("values",)
-        if streams.statistics or streams.movement:
-            self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
-        self.open: dict[str, store.Stream] = {}
-        self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
-
-    def copy(self) -> Tensor:
-        """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""
-        try:
-            return self.free.popleft().copy_(self.weight)
-        except IndexError:
-            return self.weight.clone()
-
-    @property
-    def weight(self) -> Tensor:
-        return self.spec.parameter.detach()
-
-
 class Recorder:
     """Records the embedding tables of one training run.
 
@@ -116,7 +82,7 @@ class Recorder:
         self.options, self.config, self.sides, self.data = options, config, sides, data
         self.streams = check(options)
         self.path = Path(options.record_dir) if options.record_dir else None
-        self.tables: list[_Table] = []
+        self.tables: list[RecordedTable] = []
         self.writer: AsyncWriter | None = None
         self.lock: DumpLock | None = None
         self.last_recorded = -1
@@ -266,7 +232,7 @@ class Recorder:
         if self.lock is not None:
             self.lock.release()
 
-    def _table(self, spec: TableSpec, counted: Counted) -> _Table:
+    def _table(self, spec: TableSpec, counted: Counted) -> RecordedTable:
         side = side_of((spec.name, *spec.aliases), self.sides)
         rows = counted.rows(side)
         chosen = self.options.record_trace_tokens
@@ -275,7 +241,7 @@ class Recorder:
             if chosen
             else traces.default_rows(rows, self.options.record_trace_sample)
         )
-        return _Table(spec, side, rows, traced, self.streams)
+        return RecordedTable(spec, side, rows, traced, self.streams)
 
     def _identity(self) -> dict[str, Any]:
         """What a run must share with a dump to continue it."""
@@ -399,7 +365,7 @@ class Recorder:
         return update in getattr(self.streams, stream) or update == first
 
     @staticmethod
-    def _buffered(table: _Table, name: str) -> int:
+    def _buffered(table: RecordedTable, name: str) -> int:
         if name == "snapshots":
             return 1
         return store.traces_chunk(len(table.traced), table.spec.dim) if name == "traces" else store.STATISTICS_CHUNK
@@ -460,19 +426,19 @@ class Recorder:
             metrics.log_scalar(key, value, weight=0, priority=1600, round=4)
 
     @staticmethod
-    def _write_statistics(table: _Table, update: int, values: dict[str, Tensor]) -> None:
+    def _write_statistics(table: RecordedTable, update: int, values: dict[str, Tensor]) -> None:
         stream = table.open["statistics"]
         stream.append(update, {name: value.cpu().numpy() for name, value in values.items() if name in stream.arrays})
         if len(stream._pending) >= LIVE_COMMIT:
             stream.commit()
 
     @staticmethod
-    def _write_values(table: _Table, name: str, update: int, values: Tensor) -> None:
+    def _write_values(table: RecordedTable, name: str, update: int, values: Tensor) -> None:
         stream = table.open[name]
         stream.append(update, {"values": values.float().cpu().numpy()})
 
     @staticmethod
-    def _write_snapshot(table: _Table, update: int, values: Tensor) -> None:
+    def _write_snapshot(table: RecordedTable, update: int, values: Tensor) -> None:
         Recorder._write_values(table, "snapshots", update, values)
         table.free.append(values)
 

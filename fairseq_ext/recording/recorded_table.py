@@ -1,0 +1,47 @@
+"""A table while it is recorded: its rows, its statistics, its copies and its open streams."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import store
+from .config import Streams
+from .rows import Rows
+from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
+from .tables import TableSpec
+
+
+class RecordedTable:
+    """A table while it is recorded."""
+
+    def __init__(self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
+        self.spec, self.side, self.rows, self.traced = spec, side, rows, traced
+        device = spec.parameter.device
+        self.statistics = TableStatistics(rows, device)
+        self.traced_on_device = torch.from_numpy(traced).to(device)
+        self.initial: Tensor | None = None
+        self.previous: Tensor | None = None
+        self.names: dict[str, tuple[str, ...]] = {}
+        if streams.snapshots:
+            self.names["snapshots"] = ("values",)
+        if streams.traces and len(traced):
+            self.names["traces"] = ("values",)
+        if streams.statistics or streams.movement:
+            self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
+        self.open: dict[str, store.Stream] = {}
+        self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
+
+    def copy(self) -> Tensor:
+        """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""
+        try:
+            return self.free.popleft().copy_(self.weight)
+        except IndexError:
+            return self.weight.clone()
+
+    @property
+    def weight(self) -> Tensor:
+        return self.spec.parameter.detach()
