@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import store
 from .config import Streams
+from .copies import TableCopies
 from .rows import Rows
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec
@@ -33,14 +32,7 @@ class RecordedTable:
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
-        self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
-
-    def copy(self) -> Tensor:
-        """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""
-        try:
-            return self.free.popleft().copy_(self.weight)
-        except IndexError:
-            return self.weight.clone()
+        self.copies = TableCopies(device)
 
     @property
     def weight(self) -> Tensor:
