@@ -174,7 +174,6 @@ class AsyncWriter:
             UserError: one of them failed.
         """
         self._drained += self._wait(lambda: not self._jobs and not self._running)
-        self.check()
 
     def close(self) -> None:
         """Finish every job and end the thread; does not raise."""
@@ -213,8 +212,8 @@ class AsyncWriter:
                 return 0.0
             start = time.perf_counter()
             while not done():
-                self.check()
                 self._changed.wait(POLL)
+                self.check()  # also where a failure has emptied the queue
             return time.perf_counter() - start
 
     # Counted anew each time: a signal's exception between two steps of a count would leave it wrong for ever.
