@@ -126,7 +126,7 @@ class Lease:
             os.getpid(), socket.gethostname(), _now(), purpose, this_machine(), f"{uuid.uuid4().hex}", 0
         )
         self._generation: bytes | None = None
-        self._taken_by: Holder | None = None
+        self._taken_by: str | None = None
         self._renewed_at = 0.0
         self._mutex = threading.Lock()
         self._ended = threading.Event()
@@ -215,21 +215,23 @@ class Lease:
                 return
             self._claim = Claim(**{**asdict(self._claim), "renewed": self._claim.renewed + 1})
             if not self._write(self._generation):
-                self._taken_by = Claim.read(self.kv.read(self.key).result().value).holder
+                found = self.kv.read(self.key).result()
+                known = found.state != "missing"  # else whoever took it has ended
+                self._taken_by = str(Claim.read(found.value).holder) if known else "another process"
 
     def _keep(self) -> None:
         while not self._ended.wait(self.pace.renew):
             with contextlib.suppress(ValueError, OSError):  # said by `require` when it is time to write
                 self._renew()
 
-    def require(self) -> None:
-        """Check that the claim is still held, without a request where it was renewed lately.
+    def require(self, now: bool = False) -> None:
+        """Check that the claim is still held, without a request where it was renewed lately and ``now`` is off.
 
         Raises:
             UserError: another process has taken it over.
             ValueError: it cannot be renewed.
         """
-        if self._taken_by is None and self._clock() - self._renewed_at > self.pace.doubt:
+        if self._taken_by is None and (now or self._clock() - self._renewed_at > self.pace.doubt):
             self._renew()
         if self._taken_by is not None:
             raise UserError(

@@ -35,14 +35,15 @@ class Location:
         spec: tensorstore's key-value store; its ``path`` ends with ``/``.
         folder: the folder, or ``None`` where a dump is reached through a key-value store alone.
         context: resources of tensorstore that are shared (the content of ``memory://``).
-        claim: raises :class:`UserError` if this process may not write, or ``None``: then nothing is asked before a commit.
+        claim: raises :class:`UserError` if this process may not write; given ``True`` it asks the store and does not rely on what it
+            knew a moment ago. ``None``: nothing is asked before a commit.
     """
 
     name: str
     spec: dict[str, Any]
     folder: Path | None = None
     context: ts.Context | None = None
-    claim: Callable[[], None] | None = field(default=None, compare=False)
+    claim: Callable[[bool], None] | None = field(default=None, compare=False)
 
     @staticmethod
     def of_folder(path: Path) -> Location:

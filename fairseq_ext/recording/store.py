@@ -154,10 +154,11 @@ class Store:
         stamp = self.kv.write(key, value, if_equal=self._seen[key]).result()
         if stamp.generation == REFUSED:
             found = self.kv.read(key).result()
-            if found.state == "missing" or found.value != value:  # the same: sent again, for the first answer was lost
+            if found.state == "missing" or found.value != value or self._claim is None:
                 raise UserError(
                     f"another process has written {self.path}/{key}: two runs record into one dump; end one of them, or choose another --record-dir"
                 )
+            self._claim(True)  # then it was this write that was sent again, for its first answer was lost
             stamp = found.stamp
         self._seen[key] = stamp.generation
 
@@ -171,7 +172,7 @@ class Store:
             UserError: one does.
         """
         if self._claim is not None:
-            self._claim()
+            self._claim(False)
 
     def release(self, key: str) -> None:
         """Drop a folder's written files from the kernel's cache, where it can be told to.
