@@ -209,9 +209,10 @@ class Lease:
         self._generation, self._renewed_at = stamp.generation, self._clock()
         return True
 
-    def _renew(self) -> None:
+    def _renew(self, older: float = 0.0) -> None:
+        """Renew the claim if it was last renewed more than ``older`` seconds ago. In an outage this lasts as long as tensorstore tries."""
         with self._mutex:
-            if self._generation is None or self._taken_by is not None:
+            if self._generation is None or self._taken_by is not None or self._clock() - self._renewed_at < older:
                 return
             self._claim = Claim(**{**asdict(self._claim), "renewed": self._claim.renewed + 1})
             if not self._write(self._generation):
@@ -232,7 +233,7 @@ class Lease:
             ValueError: it cannot be renewed.
         """
         if self._taken_by is None and (now or self._clock() - self._renewed_at > self.pace.doubt):
-            self._renew()
+            self._renew(0.0 if now else self.pace.doubt)
         if self._taken_by is not None:
             raise UserError(
                 f"{self.name} was taken over by {self._taken_by}, for this process gave no sign for {self.pace.expire:.0f} s; "
@@ -244,8 +245,12 @@ class Lease:
         self._ended.set()
         if self._claim.pid != os.getpid():
             return
-        with self._mutex:
+        if not self._mutex.acquire(timeout=self.pace.look):
+            return  # a renewal does not get through: others will see that there is none
+        try:
             if self.held:
                 with contextlib.suppress(ValueError, OSError):
                     self.kv.write(self.key, None, if_equal=self._generation).result()
             self._generation = None
+        finally:
+            self._mutex.release()

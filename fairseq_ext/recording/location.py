@@ -18,7 +18,7 @@ EXAMPLES = "s3://bucket/runs/dump.zarr, gs://bucket/runs/dump.zarr or file:///sh
 NOTHING = b"\x02"  # tensorstore's generation of a key that is not there
 REFUSED = b""  # ... and what it returns of a conditional write that was not done
 # While a dump is opened, an unreachable server is said after some seconds; while it records, tensorstore's own patience (minutes) holds.
-IMPATIENT = {"max_retries": 4, "initial_delay": "0.5s", "max_delay": "2s"}
+IMPATIENT = {"max_retries": 3, "initial_delay": "0.5s", "max_delay": "2s"}
 
 
 def is_url(text: str) -> bool:

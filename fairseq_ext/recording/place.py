@@ -168,9 +168,10 @@ class KeyValuePlace(Place):
         return Path(self.location.spec["path"]) if self.location.spec["driver"] == "file" else None
 
     def lock(self, purpose: str, instead: str) -> Lock:
+        self.exists()  # whether the store answers is known within seconds
         beside, name = self.location.beside
         self.lease = Lease(
-            self.location.open(beside, impatient=True),
+            self.location.open(beside),
             name + SUFFIX,
             self.name,
             purpose,
