@@ -27,7 +27,7 @@ from fairseq_ext.recording.sides import one_text
 
 WORDS, DIM = 30, 6
 URL = "memory://tests/runs/dump.zarr"
-SCHEDULES = {"statistics": "every:1", "movement": "every:4", "traces": "every:2", "snapshots": "log2", "exposure": "none"}  # fmt: skip
+SCHEDULES = {"statistics": "every:1", "movement": "every:4", "traces": "every:2", "snapshots": "log2", "windows": "window:3:6", "exposure": "none"}  # fmt: skip
 
 
 def make_corpus(folder: Path) -> Path:
@@ -90,10 +90,13 @@ def train(
     last: int = 10,
     saves: tuple[int, ...] = (4, 8),
     training: Training | None = None,
-    each: Callable[[int], None] = lambda update: None,
+    each: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Training:
-    """Train from the last checkpoint of ``training`` (or from update 0) to update ``last``; a checkpoint at each of ``saves``."""
+    """Train from the last checkpoint of ``training`` (or from update 0) to update ``last``; a checkpoint at each of ``saves``.
+
+    ``each`` is called after each update, while the writer has nothing to do.
+    """
     training = training or Training()
     update, state = training.checkpoints[-1] if training.checkpoints else (0, {})
     with recorder(corpus, place, **options) as recording:
@@ -108,7 +111,9 @@ def train(
             recording.after_step(step)
             if step in saves:
                 training.checkpoints.append((step, recording.state()))
-            each(step)
+            if each is not None:
+                recording.writer.drain()
+                each(step)
     return training
 
 
