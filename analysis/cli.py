@@ -18,6 +18,7 @@ import numpy as np
 
 from dump import Dump, DumpError
 from geometry import GeometryError
+from places import argument
 
 NOT_IN_JSON = {"json": False}  # metadata of a dataclass field that holds a number for each token
 
@@ -25,7 +26,9 @@ NOT_IN_JSON = {"json": False}  # metadata of a dataclass field that holds a numb
 def parser(description: str, *, dumps: str = "+") -> argparse.ArgumentParser:
     """The shared arguments: one or more dumps, --out, --table. The description is a module's docstring."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("dumps", nargs=dumps, type=Path, metavar="DUMP", help="dump.zarr, or its run's folder")
+    result.add_argument(
+        "dumps", nargs=dumps, type=argument, metavar="DUMP", help="dump.zarr, its run's folder, or a URL"
+    )
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where figures and the JSON file go")
     result.add_argument("--table", metavar="NAME", help="the table to analyse (default: the dump's main table)")
     return result
