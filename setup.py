@@ -35,14 +35,14 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "cluster": ["dask[array]>=2025.1"],
+    "cluster": ["dask[array,distributed]>=2025.1"],
     "test": [
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "xarray>=2025.1",
-        "dask[array]>=2025.1",
+        "dask[array,distributed]>=2025.1",
         "jsonschema>=4.20",
         "selenium>=4.20",
     ],

@@ -14,6 +14,7 @@ from typing import Any
 from snapshot_measures import Measured, Task, measured
 
 Done = Callable[[Measured], None]
+INSTALL = "install the extra `cluster`: .venv/bin/python -m pip install --editable '.[cluster]'"
 SECONDS = 10  # within which a scheduler must answer
 
 
@@ -44,7 +45,7 @@ def _in_processes(tasks: Sequence[Task], done: Done, workers: int) -> None:
         from dask.callbacks import Callback
     except ImportError:
         raise WorkersError(
-            f"--workers {workers} needs dask, which is not installed; pip install 'dask[array]', or leave --workers out"
+            f"--workers {workers} needs dask, which is not installed; {INSTALL}, or leave --workers out"
         ) from None
 
     def ended(key: Any, value: Any, *_: Any) -> None:
@@ -66,7 +67,7 @@ def _on_cluster(tasks: Sequence[Task], done: Done, address: str) -> None:
         from distributed import Client, as_completed
     except ImportError:
         raise WorkersError(
-            "--scheduler needs dask.distributed, which is not installed; pip install 'dask[distributed]', or use --workers"
+            f"--scheduler needs dask.distributed, which is not installed; {INSTALL}, or use --workers"
         ) from None
     try:
         client = Client(address, timeout=SECONDS, set_as_default=False)
