@@ -10,7 +10,7 @@ from typing import Any
 
 from cli import write_text
 from dump import Table
-from snapshot_measures import Measured, Task
+from snapshot_measures import Measured
 
 CHANGING = ("progress", "pruned")  # root attributes that do not change what a snapshot holds
 FORM = 1  # of the numbers: raised where their definition or their set changes
@@ -25,27 +25,30 @@ class KeptResults:
         identity = [FORM, attrs, table.name, table.rows, table.dim]
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
-    def load(self, task: Task) -> Measured | None:
-        """A task's result; None where it is not kept, is of something else, or cannot be read."""
+    def load(self, update: int, first: int, previous: int | None) -> Measured | None:
+        """The result of `update`; None where it is not kept, is of something else, or cannot be read.
+
+        `first` and `previous` are the dump's first snapshot and the one listed before: what else the result depends on.
+        """
         try:
-            content = json.loads(self._file(task).read_text(encoding="utf-8"))
-            if content["of"] == self._of(task):
-                return Measured(task.update, content["numbers"])
+            content = json.loads(self._file(update).read_text(encoding="utf-8"))
+            if content["of"] == self._of(update, first, previous):
+                return Measured(update, content["numbers"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return None
 
-    def save(self, task: Task, result: Measured) -> None:
-        """Keep a task's result. Raises OSError."""
-        content = {"of": self._of(task), "numbers": result.numbers}
-        write_text(self.folder, self._file(task).name, json.dumps(content) + "\n")
+    def save(self, result: Measured, first: int, previous: int | None) -> None:
+        """Keep a result. Raises OSError."""
+        content = {"of": self._of(result.update, first, previous), "numbers": result.numbers}
+        write_text(self.folder, self._file(result.update).name, json.dumps(content) + "\n")
 
     def clear(self) -> None:
         """Delete the folder: the whole result has been written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _of(self, task: Task) -> dict[str, Any]:
-        return {"recording": self._identity, "update": task.update, "first": task.first, "previous": task.previous}
+    def _of(self, update: int, first: int, previous: int | None) -> dict[str, Any]:
+        return {"recording": self._identity, "update": update, "first": first, "previous": previous}
 
-    def _file(self, task: Task) -> Path:
-        return self.folder / f"{task.update}.json"
+    def _file(self, update: int) -> Path:
+        return self.folder / f"{update}.json"

@@ -1,6 +1,6 @@
 """Runs the tasks of `snapshots.py`: one after the other, in local processes through dask, or on a dask cluster.
 
-Each finished task is handed to `done` in this process, in the order in which they end. Tasks do not depend on one another.
+What each finished task has measured is handed to `done` in this process, in the order in which they end. Tasks do not depend on one another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def run_tasks(tasks: Sequence[Task], done: Done, *, workers: int = 1, scheduler:
         _in_processes(tasks, done, workers)
     else:
         for task in tasks:
-            done(measured(task))
+            _hand_over(measured(task), done)
+
+
+def _hand_over(results: list[Measured], done: Done) -> None:
+    for result in results:
+        done(result)
 
 
 def _in_processes(tasks: Sequence[Task], done: Done, workers: int) -> None:
@@ -49,8 +54,8 @@ def _in_processes(tasks: Sequence[Task], done: Done, workers: int) -> None:
         ) from None
 
     def ended(key: Any, value: Any, *_: Any) -> None:
-        if isinstance(value, Measured):
-            done(value)
+        if isinstance(value, list):
+            _hand_over(value, done)
 
     delayed = [dask.delayed(measured, pure=False)(task) for task in tasks]
     try:
@@ -79,9 +84,9 @@ def _on_cluster(tasks: Sequence[Task], done: Done, address: str) -> None:
         _check(client, address)
         futures = {client.submit(measured, task, pure=False): task for task in tasks}
         for future in as_completed(futures, loop=client.loop):
-            error = future.exception()
-            update = futures[future].update
-            done(future.result() if error is None else Measured(update, {}, f"update {update}: {_line(error)}"))
+            error, updates = future.exception(), futures[future].updates
+            lost = [Measured(update, {}, f"update {update}: {_line(error)}") for update in updates] if error else []
+            _hand_over(lost or future.result(), done)
             future.release()
 
 

@@ -1,4 +1,4 @@
-"""Whole-table geometry of every recorded snapshot, on one core, several, or a cluster.
+"""Whole-table geometry of every recorded snapshot, plain or encoded, on one core, several, or a cluster.
 
     python analysis/snapshots.py runs/E1/base/seed1 --out DIR --workers 2
 
@@ -6,7 +6,7 @@ Of each snapshot: the statistics of docs/dump-format.md (cosines, common vector,
 also by frequency group), effective rank, participation ratio and IsoScore; `drift` from the dump's first snapshot; `moved`
 and `moved_shared`, which are `update_norm` and `update_shared` of docs/dump-format.md since the snapshot that the dump
 lists before (`previous`). Writes snapshots.json, snapshots.csv (one row an update) and a figure. A worker holds two
-snapshots at a time, and the numbers are the same to the bit whatever the number of workers.
+snapshots at a time (five of encoded ones), and the numbers are the same to the bit whatever the number of workers.
 
 What is done when a run stops, or when a snapshot cannot be read, is kept in DIR/snapshots.partial: the same command goes
 on from there. On a cluster, the dump must be readable at the same path everywhere, and scheduler and workers need the
@@ -43,6 +43,7 @@ from update_choice import SYNTAX, choose
 PARTIAL = "snapshots.partial"
 SHOWN = ("mean_cosine", "common_cosine", "spearman_all", "pearson_all", "effective_rank", "drift", "moved")
 SHOWN_UPDATES = 24  # rows of the printed table, spread evenly
+RUN = 32  # the most frames from one keyframe of windows to the next
 SAY_EVERY = 5.0  # seconds between lines of progress
 
 
@@ -74,44 +75,48 @@ def analyse(
     """
     entry = dump.table(table)
     kept = KeptResults(partial, entry)
-    tasks = make_tasks(entry, updates)
-    results = {task.update: result for task in tasks if (result := kept.load(task)) is not None}
-    open_tasks = {task.update: task for task in tasks if task.update not in results}
-    progress = _progress(len(tasks), len(results))
+    chosen = choose_snapshots(entry, updates)
+    first = int(entry.whole_updates[0])
+    results = {u: found for u, before in chosen.items() if (found := kept.load(u, first, before)) is not None}
+    progress = _progress(len(chosen), len(results))
     failures: dict[int, str] = {}
 
     def done(result: Measured) -> None:
         if result.failure is None:
-            kept.save(open_tasks[result.update], result)
+            kept.save(result, first, chosen[result.update])
             results[result.update] = result
         else:
             failures[result.update] = result.failure
         progress(result)
 
-    run_tasks(list(open_tasks.values()), done, workers=workers, scheduler=scheduler)
+    open_ones = {update: before for update, before in chosen.items() if update not in results}
+    run_tasks(make_tasks(entry, open_ones), done, workers=workers, scheduler=scheduler)
     if failures:
         update = min(failures)
         raise DumpError(
-            f"{len(failures)} of {len(tasks)} snapshots could not be measured, update {update}: {failures[update]}; the other "
+            f"{len(failures)} of {len(chosen)} snapshots could not be measured, update {update}: {failures[update]}; the other "
             f"{len(results)} are kept in {partial}; to find and mend what is lost: python -m fairseq_ext.recording check "
             f"{dump.path}; then the same command goes on"
         )
-    ordered = [results[task.update] for task in tasks]
+    ordered = [results[update] for update in chosen]
     return SnapshotsResult(
-        signature=signature(dump, entry, tasks[-1].update),
+        signature=signature(dump, entry, max(chosen)),
         groups=entry.groups,
-        first=tasks[0].first,
-        updates=np.array([task.update for task in tasks], np.int64),
-        previous=[task.previous for task in tasks],
+        first=first,
+        updates=np.array(list(chosen), np.int64),
+        previous=list(chosen.values()),
         numbers={name: np.array([result.numbers[name] for result in ordered]) for name in ordered[0].numbers},
     )
 
 
-def make_tasks(table: Table, updates: str | None = None) -> list[Task]:
-    """A task for each snapshot that `updates` names, in order. Raises DumpError where there is none."""
-    listed = table.snapshot_updates
+def choose_snapshots(table: Table, updates: str | None = None) -> dict[int, int | None]:
+    """The updates of the snapshots, plain or encoded, that `updates` names, in order, each with that of the snapshot before it.
+
+    Raises DumpError where there is none.
+    """
+    listed = table.whole_updates
     if not len(listed):
-        raise table.error("the dump holds no snapshots; record with --record-snapshots")
+        raise table.error("the dump holds no snapshots; record with --record-snapshots or --record-windows")
     try:
         chosen = listed if updates is None else choose(listed, updates)
     except ValueError as error:
@@ -121,8 +126,19 @@ def make_tasks(table: Table, updates: str | None = None) -> list[Task]:
             f"--updates {updates}: none of the {len(listed)} snapshots, {listed[0]} to {listed[-1]}, is named"
         )
     before = dict(zip(listed[1:].tolist(), listed[:-1].tolist(), strict=True))
-    path, first = str(table.dump.path.absolute()), int(listed[0])
-    return [Task(path, table.name, update, first, before.get(update)) for update in chosen.tolist()]
+    return {update: before.get(update) for update in chosen.tolist()}
+
+
+def make_tasks(table: Table, chosen: dict[int, int | None]) -> list[Task]:
+    """A task for each snapshot, and one for each run of encoded ones within RUN updates, at whose multiples decoding begins anew."""
+    plain = set(table.snapshot_updates.tolist())
+    runs: list[list[int]] = []
+    for update in chosen:
+        last = runs[-1][-1] if runs else -1
+        follows = update - 1 == last and not {update, last} & plain and update // RUN == last // RUN
+        runs[-1].append(update) if follows else runs.append([update])
+    path, first = str(table.dump.path.absolute()), int(table.whole_updates[0])
+    return [Task(path, table.name, first, tuple(run), tuple(chosen[update] for update in run)) for run in runs]
 
 
 def write(result: SnapshotsResult, out: Path) -> list[Path]:

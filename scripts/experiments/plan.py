@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .known_figures import CHECKPOINT_BYTES, CORPORA, ENCODED, ENCODED_ARE, TIMED, TIMED_ON, CorpusFigures
+from .known_figures import CHECKPOINT_BYTES, CORPORA, TIMED, TIMED_ON, CorpusFigures
 from .model_sizes import Model, masked_lm, memory, scaled_seconds, translation
-from .planned_recording import STREAMS, Recording, recording
+from .planned_recording import STREAMS, Recording, every_update, recording
 from .progress import duration
 from .script_variables import variables
 from .stages import ROOT, Stage, read_json, shown
@@ -34,7 +34,7 @@ class Planned:
     tokens: float
     files: int
     recording: Recording | None
-    every_update: int | None
+    every_update: dict[str, int] | None
     held: float
     activations: float
     seconds: float
@@ -66,8 +66,6 @@ def planned(stage: Stage) -> Planned:
     schedules = {name.lower(): text for name, text in given.items() if name.lower() in STREAMS}
     known = {"tokens": corpus.examples * corpus.tokens, "updates": sized["UPDATES"]}
     counters = 3 * corpus.rows + corpus.examples
-    every = {**dict.fromkeys(STREAMS, "none"), "snapshots": "every:1"}
-    every_update = recording(every, model.tables, counters=0, **known)
     held, activations = memory(
         model, in_batch, corpus.tokens, sized["HEADS"], movement=schedules.get("movement") != "none"
     )
@@ -80,7 +78,7 @@ def planned(stage: Stage) -> Planned:
         tokens=in_batch * sized["UPDATE_FREQ"],
         files=int(given.get("KEEP", 1)) + 2,  # the last and the best besides
         recording=recording(schedules, model.tables, counters=counters, **known),
-        every_update=every_update.streams["snapshots"] if every_update else None,
+        every_update=every_update(model.tables, **known),
         held=held,
         activations=activations,
         seconds=stage.seconds,
@@ -133,11 +131,12 @@ def _table(trainings: Sequence[Planned]) -> list[str]:
     arms: dict[tuple[str, str], list[Planned]] = {}
     for training in trainings:
         arms.setdefault((training.experiment, training.arm), []).append(training)
-    streams = list(trainings[0].recording.streams) if trainings[0].recording else ["recording"]
+    known = [training.recording.streams for training in trainings if training.recording]
+    streams = [name for name in STREAMS if any(found.get(name) for found in known)] or ["recording"]
     cells = [["training", "seeds", "updates", "tokens", "checkpoints", *streams, "memory", "time"]]
     for (experiment, arm), same in arms.items():
         one = same[0]
-        parts = [size(n) for n in one.recording.streams.values()] if one.recording else [UNKNOWN]
+        parts = [size(one.recording.streams[name]) for name in streams] if one.recording else [UNKNOWN]
         cells.append(
             [
                 f"{experiment} {arm}",
@@ -202,10 +201,9 @@ def _explained(trainings: Sequence[Planned]) -> list[str]:
         lines.append(f"# scaled: by the products of matrices, from {TIMED_ON}")
     first = trainings[0]
     if first.every_update:
-        raw = first.every_update
-        encoded = ", ".join(f"{kind} {size(raw * share)}" for kind, share in ENCODED.items())
+        kinds = ", ".join(f"{kind} {size(number_of_bytes)}" for kind, number_of_bytes in first.every_update.items())
         lines.append(
-            f"# every update of {first.experiment} {first.arm}, one seed: raw {size(raw)}; encoded ({ENCODED_ARE}): {encoded}"
+            f"# whole tables at every update of {first.experiment} {first.arm}, one seed: {kinds} (--record-windows every:1)"
         )
     return lines
 

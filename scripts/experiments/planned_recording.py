@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from dataclasses import fields
 from typing import Any, NamedTuple
 
-STREAMS = ("statistics", "movement", "traces", "snapshots", "windows", "exposure")  # that have a schedule
+# Streams by their schedules; movement is a part of statistics.
+STREAMS = ("snapshots", "windows", "traces", "statistics", "movement", "exposure")
 
 
 class Recording(NamedTuple):
@@ -33,20 +33,36 @@ def recording(
         counters: of exposure.
         updates: the last one.
     """
+    return _estimate(schedules, tables, tokens, counters, updates)
+
+
+def every_update(tables: tuple[tuple[int, int], ...], *, tokens: float, updates: int) -> dict[str, int] | None:
+    """Bytes of whole tables at every update, `raw` and in each encoding of windows; None before the set-up. Arguments as above."""
+    if _plugin() is None:
+        return None
+    nothing = dict.fromkeys(STREAMS, "none")
+    raw = _estimate({**nothing, "snapshots": "every:1"}, tables, tokens, 0, updates)
+    found = {"raw": raw.streams["snapshots"]}
+    for encoding in _plugin()[1].ENCODED:
+        encoded = _estimate({**nothing, "windows": "every:1", "window_encoding": encoding}, tables, tokens, 0, updates)
+        found[encoding] = encoded.streams["windows"]
+    return found
+
+
+def _estimate(
+    given: dict[str, str], tables: tuple[tuple[int, int], ...], tokens: float, counters: int, updates: int
+) -> Recording | None:
     plugin = _plugin()
     if plugin is None:
         return None
     config, space, traces = plugin
-    given = {
-        f"record_{name}": text for name, text in schedules.items() if hasattr(config.RecordingConfig, f"record_{name}")
-    }
-    options = config.RecordingConfig(record_dir="dump.zarr", **given)
+    options = config.RecordingConfig(record_dir="dump.zarr", **{f"record_{name}": text for name, text in given.items()})
     streams = config.check(options)
     groups = math.floor(math.log10(max(tokens, 1))) + 3  # zero, the decades, unreachable
     traced = len(set(traces.WORDS)) + options.record_trace_sample * groups
     sizes = [(rows, dim, min(rows, traced), groups) for rows, dim in tables]
-    found = space.estimate(streams, sizes, 0, updates, counters)
-    return Recording({f.name: getattr(found, f.name) for f in fields(found) if f.name != "last"})
+    found = space.estimate(streams, sizes, 0, updates, counters, options.record_window_encoding)
+    return Recording({name: getattr(found, name) for name in STREAMS if hasattr(found, name)})
 
 
 @functools.lru_cache(None)

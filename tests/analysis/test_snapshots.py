@@ -119,7 +119,7 @@ def test_two_processes_write_the_same_bytes(synthetic, expected, tmp_path) -> No
 def test_the_number_of_threads_does_not_change_the_bits(tmp_path: Path) -> None:
     """On a table whose products are large enough to be shared among threads."""
     dump = write_synthetic_dump(tmp_path / "dump.zarr", rows=4000, dim=128, updates=1, streams=("snapshots",))
-    task = Task(str(dump.path), MAIN_TABLE, 1, 0, 0)
+    task = Task(str(dump.path), MAIN_TABLE, 0, (1,), (0,))
     with threadpool_limits(1):
         one = measured(task)
     with threadpool_limits(2):
@@ -148,7 +148,7 @@ def test_at_most_two_snapshots_are_in_memory(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(isotropy, "BLOCK", 128)
     tracemalloc.start()
     try:
-        result = measured(Task(str(dump.path), MAIN_TABLE, 2, 0, 1))
+        result = measured(Task(str(dump.path), MAIN_TABLE, 0, (2,), (1,)))[0]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -170,8 +170,8 @@ def test_a_damaged_snapshot_is_named_and_the_rest_is_kept(own, expected, tmp_pat
     chunk.write_bytes(whole)
     asked: list[int] = []
 
-    def counting(task: Task) -> Measured:
-        asked.append(task.update)
+    def counting(task: Task) -> list[Measured]:
+        asked.extend(task.updates)
         return measured(task)
 
     monkeypatch.setattr(snapshot_tasks, "measured", counting)
@@ -185,19 +185,19 @@ def test_a_damaged_snapshot_is_named_and_the_rest_is_kept(own, expected, tmp_pat
 
 def test_what_is_kept_is_taken_for_the_same_snapshot_of_the_same_recording_alone(own: Path, tmp_path: Path) -> None:
     table = Dump.open(own).table()
-    task = Task(str(own), MAIN_TABLE, 4, 0, 2)
     result = Measured(4, {"mean_cosine": 0.1 + 0.2, "drift_group": [1.0, float("inf")]})
     kept = KeptResults(tmp_path / "kept", table)
-    assert kept.load(task) is None
-    kept.save(task, result)
-    assert kept.load(task) == result
-    assert kept.load(Task(str(own), MAIN_TABLE, 4, 0, 1)) is None  # the one before it has been another
+    assert kept.load(4, 0, 2) is None
+    kept.save(result, 0, 2)
+    assert kept.load(4, 0, 2) == result
+    assert kept.load(4, 0, 1) is None  # the one before it has been another
+    assert kept.load(4, 1, 2) is None
     other = write_synthetic_dump(tmp_path / "other.zarr", updates=8, seed=3, streams=("snapshots",))
-    assert KeptResults(kept.folder, Dump.open(other.path).table()).load(task) is None
+    assert KeptResults(kept.folder, Dump.open(other.path).table()).load(4, 0, 2) is None
     file = kept.folder / "4.json"
     for torn in (file.read_text()[:40], "[]", "null", "{}"):
         file.write_text(torn)
-        assert kept.load(task) is None
+        assert kept.load(4, 0, 2) is None
 
 
 def test_chosen_updates_have_the_numbers_that_all_have(synthetic, expected, tmp_path) -> None:
@@ -227,9 +227,9 @@ def test_wrong_use_is_one_line(synthetic, tmp_path, capsys) -> None:
     assert "holds no snapshots" in refused(capsys, none.path, "--out", tmp_path / "out")
     window = write_synthetic_dump(tmp_path / "some.zarr", rows=100, updates=2, streams=("snapshots",))
     cut = Dump.open(window.path).table()
-    cut.__dict__["snapshot_updates"] = np.array([1, 2])
+    cut.__dict__["whole_updates"] = np.array([1, 2])
     with pytest.raises(DumpError, match="none of the 2 snapshots"):
-        snapshots.make_tasks(cut, "every:5")
+        snapshots.choose_snapshots(cut, "every:5")
     assert not (tmp_path / "out").exists()
 
 
