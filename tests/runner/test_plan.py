@@ -176,6 +176,14 @@ def test_the_plan_knows_the_variables_that_the_scripts_use(profile: str, tmp_pat
             assert used.get("max-tokens", "0") == given.get("TOKENS", "0")
 
 
+def test_the_files_of_checkpoints_are_those_that_fairseq_leaves(tmp_path: Path) -> None:
+    """The newest, the last and the best one; E4 keeps as many of the newest as it averages."""
+    quick, standard = of("quick", tmp_path), of("standard", tmp_path)
+    assert {one.files for one in quick.values()} == {3}
+    assert standard["E4", "all"].files == 5 + 2
+    assert standard["E4", "all"].checkpoints == 7 * standard["E4", "all"].checkpoint
+
+
 def test_tokens_of_an_update(tmp_path: Path) -> None:
     quick, standard, gpu, study = (of(name, tmp_path) for name in ("quick", "standard", "gpu", "study"))
     assert quick["E1", "base"].tokens == pytest.approx(8 * 564_092 / 6_386)  # examples of the corpus's mean length
