@@ -58,11 +58,16 @@ def refuse_unsupported(config: dict[str, Any], on_cpu: bool) -> None:
         )
     if common.get("memory_efficient_fp16") or common.get("memory_efficient_bf16"):
         raise UserError(MEMORY_EFFICIENT)
-    half = [f"--{name}" for name in ("fp16", "bf16") if common.get(name)]
-    if half and on_cpu:
+    if common.get("tpu"):
         raise UserError(
-            f"{' '.join(half)}: fairseq trains in half precision on a GPU only; on the CPU use --autocast bf16, which keeps the weights "
-            "in 32 bits and is recorded"
+            "recording was never tried on a TPU, and fairseq's command line takes --bf16 for one; on a GPU use fairseq-hydra-train with "
+            f"common.bf16=true, or {INSTEAD}"
+        )
+    half = [f"--{name}" for name in ("fp16", "bf16") if common.get(name)]
+    if on_cpu and common.get("fp16") and not common.get("fp16_no_flatten_grads"):
+        raise UserError(
+            "--fp16 needs a GPU: fairseq puts its flat fp32 master weights there; on the CPU use --autocast bf16, which keeps the weights in "
+            "32 bits, or --fp16-no-flatten-grads (which fairseq ends at the first overflow)"
         )
     if half and (config.get("optimization") or {}).get("use_bmuf"):
         raise UserError(f"recording was never tried with --use-bmuf and {' '.join(half)}; {INSTEAD}")
