@@ -93,6 +93,8 @@ class Recorder:
         self.exit_status: int | None = None
         self._unconfirmed: int | None = None
         self._files: dict[str, int] = {}
+        self.initial: dict[str, np.ndarray] = {}  # tables at update 0, for a replay, which begins later
+        self.until: int | None = None  # the replay's last update
         if self.streams is not None:
             on_cpu = bool(self._section("common").get("cpu")) or not torch.cuda.is_available()
             masters.refuse_unsupported(config, on_cpu)
@@ -172,7 +174,7 @@ class Recorder:
         self.identity = self._identity()
         self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
-        last = int(self._section("optimization").get("max_update") or 0) or None
+        last = self.until or int(self._section("optimization").get("max_update") or 0) or None
         sizes = [(len(t.rows), t.spec.dim, len(t.traced), len(t.rows.groups)) for t in self.tables]
         counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
         needed = space.estimate(self.streams, sizes, update, last, counters)
@@ -195,7 +197,10 @@ class Recorder:
         self.writer = AsyncWriter(self.options.record_queue)
         self._finish_at_exit()
         if begins:
-            if update > 0:
+            for table in self.tables if self.streams.movement else ():
+                if table.spec.name in self.initial:
+                    table.initial = torch.from_numpy(self.initial[table.spec.name]).to(table.weight.device)
+            if update > 0 and self.streams.movement and any(table.initial is None for table in self.tables):
                 logger.warning(f"the recording begins at update {update}: drift from update 0 is not known to it")
             self._record(update)
         else:
