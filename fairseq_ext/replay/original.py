@@ -130,8 +130,8 @@ def _identity(state: dict[str, Any]) -> str | None:
     return next((p["identity"] for p in parts if isinstance(p, dict) and "identity" in p and "tables" in p), None)
 
 
-def _known(files: Iterable[Path], original: Original) -> list[tuple[int, Path]]:
-    """Update and file of each checkpoint of this recording, in ascending order; of the same update the one that is named after it first."""
+def _known(files: Iterable[Path]) -> list[tuple[int, Path]]:
+    """Update and file of each checkpoint, in ascending order of the updates."""
     found = []
     for file in sorted(files, key=lambda f: (NAMED.fullmatch(f.name) is None, f.name)):
         if (match := NAMED.fullmatch(file.name)) is not None:
@@ -158,7 +158,7 @@ def choose_start(original: Original, folder: Path, first: int) -> tuple[Checkpoi
     Raises:
         UserError: there is none, and the recording does not begin with the initialisation.
     """
-    known = _known(folder.glob("checkpoint*.pt") if folder.is_dir() else (), original)
+    known = _known(folder.glob("checkpoint*.pt") if folder.is_dir() else ())
     if first > 0:
         for update, file in reversed([entry for entry in known if entry[0] <= first]):
             if (start := _read_checkpoint(file, original)) is None:

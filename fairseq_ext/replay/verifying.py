@@ -107,7 +107,7 @@ def compare(original: Original, replayed: Records, attributes: dict[str, Any]) -
         for name in sorted(set(replayed.names(key)) & set(original.records.names(key))):
             chosen = np.ones(len(updates), bool)
             if name in COSTLIER:
-                chosen &= [all(update in known for known in computed) for update in updates.tolist()]
+                chosen &= np.array([all(update in known for known in computed) for update in updates.tolist()], bool)
             if name.startswith("update_"):
                 chosen &= updates != started
             for record, difference in _differences(original.records, replayed, key, name, updates[chosen]):
