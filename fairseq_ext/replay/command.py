@@ -114,7 +114,10 @@ def _prepare_place(out: Path) -> Path:
 
 
 def _replay(options: argparse.Namespace, original: Original, staged: Path) -> int:
-    start, recorded = choose_start(original, checkpoint_folder(original, options.checkpoints), options.first)
+    half = configuration.loses_masters(original.config)
+    start, recorded = choose_start(
+        original, checkpoint_folder(original, options.checkpoints), 0 if half else options.first
+    )
     config = configuration.build(
         recorded, original.attributes, start.file.absolute() if start else None, options.last, options.data
     )
@@ -132,6 +135,8 @@ def _replay(options: argparse.Namespace, original: Original, staged: Path) -> in
         f"{torch.get_num_threads()} thread(s); the training's log: {staged}/log/train.log",
         flush=True,
     )
+    if half and options.first:
+        print(f"not from a checkpoint: those of {half} hold the rounded 16-bit weights", flush=True)
     other_versions = _other_versions(original)
     for text in _doubts(config, other_versions):
         print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -49,14 +49,17 @@ def recording(attributes: dict[str, Any], given: dict[str, Any], first: int, las
     Args:
         attributes: of the run's dump.
         given: options by their names in :class:`RecordingConfig`; a schedule ``none`` switches its stream off.
-        first: first update of the window; without ``record_snapshots`` every table from here to ``last`` is recorded.
+        first: first update of the window; without ``record_snapshots`` (or ``record_windows``) every table from here to ``last`` is recorded.
         last: of the window.
 
     Raises:
         UserError: a given schedule is none.
     """
     options = dataclasses.asdict(options_of(attributes))
-    added = {"record_snapshots": f"window:{first}:{last}", **given}
+    whole = (
+        {} if {"record_snapshots", "record_windows"} & given.keys() else {"record_snapshots": f"window:{first}:{last}"}
+    )
+    added = {**whole, **given}
     for name, value in added.items():
         if name in SCHEDULES:
             asked = Schedule.parse(str(value), f"--{name.replace('_', '-')}")
@@ -87,7 +90,7 @@ def build(
         config["model"] = argparse.Namespace(**model)
     sections = ("common", "checkpoint", "dataset", "distributed_training", "optimization", "task", "lr_scheduler")
     common, checkpoint, dataset, distributed, optimization, task, scheduler = (config[name] for name in sections)
-    _refuse(common, distributed, restore)
+    _refuse(common, distributed)
     if common.get("user_dir") and Path(str(common["user_dir"])).name == PACKAGE.name:
         common["user_dir"] = None  # this package, which is imported already
     common.update(QUIET)
@@ -117,7 +120,7 @@ def place(config: DictConfig, folder: Path, options: dict[str, Any]) -> None:
         config.task[name] = value
 
 
-def _refuse(common: dict[str, Any], distributed: dict[str, Any], restore: Path | None) -> None:
+def _refuse(common: dict[str, Any], distributed: dict[str, Any]) -> None:
     ranks = int(distributed.get("distributed_world_size") or 1)
     if ranks > 1:
         raise UserError(
@@ -126,12 +129,11 @@ def _refuse(common: dict[str, Any], distributed: dict[str, Any], restore: Path |
         )
     if int(common.get("model_parallel_size") or 1) > 1 or common.get("quantization_config_path") or common.get("tpu"):
         raise UserError("the run was trained model-parallel, quantised or on a TPU; a replay can do none of these")
-    half = next((f"--{name}" for name in ("fp16", "bf16") if common.get(name)), None)
-    if half and restore is not None:
-        raise UserError(
-            f"the run was trained with {half}, and fairseq's checkpoints hold the rounded 16-bit weights, so that it cannot go on from one "
-            "exactly; replay it from the initialisation: --from 0"
-        )
+
+
+def loses_masters(recorded: dict[str, Any]) -> str | None:
+    """The option for which the run's checkpoints do not hold the weights that were trained (:mod:`fairseq_ext.recording.masters`), if any."""
+    return next((f"--{name}" for name in ("fp16", "bf16") if (recorded.get("common") or {}).get(name)), None)
 
 
 def _fit_precision(task: dict[str, Any], precision: str | None) -> None:

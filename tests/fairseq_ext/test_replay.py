@@ -315,9 +315,8 @@ def test_what_cannot_be_replayed_is_refused_with_its_reason() -> None:
     ranks = {**plain(), "distributed_training": {"distributed_world_size": 4}}
     with pytest.raises(UserError, match="trained on 4 ranks"):
         configuration.build(ranks, {}, None, 10, None)
-    with pytest.raises(UserError, match="--fp16, and fairseq's checkpoints hold the rounded"):
-        configuration.build(plain(fp16=True), {}, Path("checkpoint_1_2.pt"), 10, None)
-    configuration.build(plain(fp16=True), {}, None, 10, None)
+    assert configuration.loses_masters(plain(fp16=True)) == "--fp16"
+    assert configuration.loses_masters(plain(amp=True)) is None
     with pytest.raises(UserError, match="TPU"):
         configuration.build(plain(tpu=True), {}, None, 10, None)
 
@@ -349,6 +348,7 @@ def test_given_schedules_are_added_to_the_runs() -> None:
     assert found["record_snapshots"] == "log2,window:5:8"
     assert (found["record_traces"], found["record_exposure"], found["record_queue"]) == ("every:3,every:2", "none", 9)
     assert configuration.recording(attributes, {"record_snapshots": "at:6"}, 5, 8)["record_snapshots"] == "log2,at:6"
+    assert configuration.recording(attributes, {"record_windows": "window:5:8"}, 5, 8)["record_snapshots"] == "log2"
     with pytest.raises(UserError, match="--record-snapshots: expected"):
         configuration.recording(attributes, {"record_snapshots": "every"}, 5, 8)
 
