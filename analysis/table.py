@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
 
 from streams import DumpError, Node
+from windows import Windows
 
 if TYPE_CHECKING:
     from dump import Dump
@@ -177,11 +178,48 @@ class Table:
         """Updates of which a whole snapshot is listed; empty where the stream was switched off."""
         return self._updates("snapshots")
 
+    @cached_property
+    def window_updates(self) -> NDArray[np.int64]:
+        """Updates of which an encoded snapshot is listed; empty where none were recorded."""
+        return self._updates("windows")
+
+    @cached_property
+    def whole_updates(self) -> NDArray[np.int64]:
+        """Updates of which `snapshot` gives the whole table, plain or encoded."""
+        return np.union1d(self.snapshot_updates, self.window_updates)
+
+    @cached_property
+    def _windows(self) -> Windows:
+        return Windows(self._stream("windows"), self.rows, self.dim)
+
+    def window_step(self, update: int) -> float:
+        """Twice the most that an entry of an encoded snapshot errs, in units of the table; 0: it is exact."""
+        return float(self._windows.frames[self._index(self.window_updates, int(update), "snapshot"), 1])
+
+    def window(self, first: int, last: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Update and whole table, float32 (rows, dim), of every encoded snapshot from `first` to `last`, both inclusive, in order.
+
+        Raises DumpError: a missing or damaged chunk, values that are not finite.
+        """
+        if len(self.window_updates):
+            left, right = np.searchsorted(self.window_updates, [first, last + 1])
+            for update, values in self._windows.between(int(left), int(right) - 1):
+                yield update, self._finite(values, update)
+
+    def _finite(self, values: NDArray[np.float32], update: int) -> NDArray[np.float32]:
+        if not np.isfinite(values.sum(dtype=np.float64)) and not np.isfinite(values).all():
+            raise self.error(f"the snapshot of update {update} has values that are not finite: training diverged")
+        return values
+
     def snapshot(self, update: int) -> NDArray[np.float32]:
-        """The whole table at `update`: float32 (rows, dim).
+        """The whole table at `update`: float32 (rows, dim); from the windows, where the snapshots do not list it.
 
         Raises DumpError: no such snapshot, a missing or damaged chunk, values that are not finite.
         """
+        if int(update) not in self.snapshot_updates and int(update) in self.window_updates:
+            return self._finite(
+                self._windows.snapshot(self._index(self.window_updates, int(update), "snapshot")), update
+            )
         stream = self._stream("snapshots")
         shape = (len(self.snapshot_updates), self.rows, self.dim)
         index = self._index(self.snapshot_updates, int(update), "snapshot")

@@ -16,7 +16,7 @@ from .pruning import Request, prune
 from .schedule import SYNTAX, Schedule
 from .telling import COMMAND, advise, lines
 
-SORTS = ("snapshots", "traces", "statistics", "exposure")
+SORTS = ("snapshots", "windows", "traces", "statistics", "exposure")
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,7 +85,9 @@ def main(argv: list[str] | None = None) -> None:
         sort: Schedule.parse(text, f"--{sort}") for sort in SORTS if (text := getattr(options, sort)) is not None
     }
     if not schedules and not options.drop_damaged:
-        given.error("prune: expected --snapshots, --traces, --statistics or --exposure, or --drop-damaged; found none")
+        given.error(
+            "prune: expected --snapshots, --windows, --traces, --statistics or --exposure, or --drop-damaged; found none"
+        )
     if options.out is None and not options.in_place and not options.dry_run:
         given.error("prune: expected --out NEW_DUMP or --in-place; found neither")
     request = Request(

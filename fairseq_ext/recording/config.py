@@ -6,6 +6,7 @@ from fairseq.dataclass import FairseqDataclass
 
 from ..errors import UserError
 from .schedule import SYNTAX, Schedule
+from .windows import KEYFRAMES, LOSSLESS
 
 
 @dataclass
@@ -36,6 +37,32 @@ class RecordingConfig(FairseqDataclass):
     )
     record_snapshots: str = field(
         default="log2,every:1000", metadata={"help": "updates at which whole tables are recorded"}
+    )
+    record_windows: str = field(
+        default="none",
+        metadata={
+            "help": "updates at which whole tables are recorded encoded, which takes a half (lossless) to a fifteenth (lossy) of a snapshot's "
+            "space where updates follow one another, e.g. every:1 or window:1000:1200"
+        },
+    )
+    record_window_encoding: str = field(
+        default=LOSSLESS,
+        metadata={
+            "help": "of --record-windows: lossless, or lossy: an entry errs by at most half of --record-window-step"
+        },
+    )
+    record_window_step: float = field(
+        default=0.25,
+        metadata={
+            "help": "of lossy windows: the step to whose multiples entries are rounded, as a share of the root mean square of an update's entries"
+        },
+    )
+    record_window_keyframes: int = field(
+        default=0,
+        metadata={
+            "help": "updates from one snapshot that stands for itself to the next in windows, so the most that is decoded to read one; "
+            "0: 16 if lossless, 32 if lossy"
+        },
     )
     record_exposure: str = field(
         default="log2,every:1000",
@@ -69,6 +96,7 @@ class Streams:
     movement: Schedule
     traces: Schedule
     snapshots: Schedule
+    windows: Schedule
     exposure: Schedule
 
     def describes_statistics(self, update: int) -> bool:
@@ -89,16 +117,17 @@ def check(config: RecordingConfig) -> Streams | None:
     streams = Streams(
         *(
             Schedule.parse(getattr(config, f"record_{name}"), f"--record-{name}")
-            for name in ("statistics", "movement", "traces", "snapshots", "exposure")
+            for name in ("statistics", "movement", "traces", "snapshots", "windows", "exposure")
         )
     )
+    _check_windows(config)
     if not config.record_dir:
         if config.record_overwrite or config.record_trace_tokens or config.record_tables:
             raise UserError(
                 "--record-overwrite, --record-tables and --record-trace-tokens need --record-dir; found none; add --record-dir DIR"
             )
         return None
-    if not (streams.statistics or streams.movement or streams.traces or streams.snapshots):
+    if not (streams.statistics or streams.movement or streams.traces or streams.snapshots or streams.windows):
         raise UserError(
             "--record-dir is given but every --record-* schedule is none; give one, or leave --record-dir out"
         )
@@ -116,3 +145,16 @@ def check(config: RecordingConfig) -> Streams | None:
     if config.record_trace_sample < 0:
         raise UserError(f"--record-trace-sample: expected at least 0, found {config.record_trace_sample}")
     return streams
+
+
+def _check_windows(config: RecordingConfig) -> None:
+    if config.record_window_encoding not in KEYFRAMES:
+        raise UserError(
+            f"--record-window-encoding: expected {' or '.join(KEYFRAMES)}, found {config.record_window_encoding!r}"
+        )
+    if not 0 < config.record_window_step <= 4:
+        raise UserError(
+            f"--record-window-step: expected a share of an update's size between 0 and 4, found {config.record_window_step}"
+        )
+    if config.record_window_keyframes < 0:
+        raise UserError(f"--record-window-keyframes: expected at least 0, found {config.record_window_keyframes}")

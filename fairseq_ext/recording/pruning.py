@@ -20,6 +20,7 @@ from .rewriting import StreamPlan, needed_bytes, write_pruned
 from .schedule import Schedule
 from .space import readable
 from .telling import COMMAND, some, verdict
+from .window_stream import window_bases
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Request:
 
     Attributes:
         dump: the dump's folder, or the run's around it.
-        schedules: by sort of stream (``snapshots``, ``traces``, ``statistics``, ``exposure``); a sort that is left out stays as it is.
+        schedules: by sort of stream (``snapshots``, ``windows``, ``traces``, ``statistics``, ``exposure``); a sort that is left out stays as it is.
         out: the new dump's place; ``None``: that of the old one, which is replaced.
         strict: keep what the schedules name and nothing else; otherwise a stream's first and last record stay as well.
         drop_damaged: leave out records that cannot be read, instead of refusing.
@@ -121,6 +122,7 @@ def _plan(dump: Path, request: Request) -> tuple[Findings, list[StreamPlan]]:
         UserError: there is no dump, or what is to be kept is damaged.
     """
     wanted: dict[str, set[int]] = {}
+    bases: dict[str, dict[int, int]] = {}
     quick = check_dump(dump, wanted)  # coordinates and metadata, no values
     if quick.verdict == NO_DUMP:
         raise UserError(f"{dump}: {'; '.join(quick.problems)}; {verdict(quick)}")
@@ -129,7 +131,8 @@ def _plan(dump: Path, request: Request) -> tuple[Findings, list[StreamPlan]]:
             f"{dump} is damaged beyond pruning: {'; '.join(quick.beyond_mending[:3])}; run {COMMAND} check {dump} for all of it and for what to do"
         )
     for stream in quick.streams:
-        wanted[stream.key] = set(_kept(stream.updates, request, stream.key))
+        bases[stream.key] = window_bases(dump, stream.key, stream.updates)
+        wanted[stream.key] = set(_kept(stream.updates, request, stream.key, bases[stream.key]))
         if request.drop_damaged and not request.strict:
             wanted[stream.key] |= set(stream.updates)  # the first or last whole record may turn out to be any
     found = check_dump(dump, wanted)
@@ -147,7 +150,7 @@ def _plan(dump: Path, request: Request) -> tuple[Findings, list[StreamPlan]]:
                 "for what would record them again"
             )
         whole = [u for u in stream.updates if u not in stream.lost]
-        kept = _kept(whole, request, stream.key)
+        kept = _kept(whole, request, stream.key, bases[stream.key])
         place = {u: i for i, u in enumerate(stream.updates)}
         damaged = len(stream.lost) + stream.unknown
         plans.append(
@@ -165,13 +168,25 @@ def _plan(dump: Path, request: Request) -> tuple[Findings, list[StreamPlan]]:
     return found, plans
 
 
-def _kept(updates: list[int], request: Request, key: str) -> list[int]:
-    """Which of a stream's updates stay."""
+def _kept(updates: list[int], request: Request, key: str, bases: dict[int, int]) -> list[int]:
+    """Which of a stream's updates stay; an encoded snapshot with those that it builds on, from its keyframe (``bases``) on."""
     schedule = request.schedules.get(contents.sort_of(key))
     if schedule is None:
         return list(updates)
     ends = set() if request.strict else {*updates[:1], *updates[-1:]}
-    return [u for u in updates if u in schedule or u in ends]
+    chosen = {u for u in updates if u in schedule or u in ends}
+    if not bases:
+        return [u for u in updates if u in chosen]
+    kept: set[int] = set()
+    needed = -1
+    for update in reversed(updates):
+        if update in chosen:
+            needed = bases[update] if needed < 0 else min(needed, bases[update])
+        if 0 <= needed <= update:
+            kept.add(update)
+        if update == needed:
+            needed = -1
+    return sorted(kept)
 
 
 def _plan_lines(dump: Path, found: Findings, plans: list[StreamPlan], request: Request) -> list[str]:

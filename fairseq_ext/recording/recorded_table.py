@@ -13,6 +13,7 @@ from .config import Streams
 from .rows import Rows
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec
+from .windows import WindowEncoder
 
 
 class RecordedTable:
@@ -31,11 +32,17 @@ class RecordedTable:
         self.names: dict[str, tuple[str, ...]] = {}
         if streams.snapshots:
             self.names["snapshots"] = ("values",)
+        if streams.windows:
+            self.names["windows"] = ("residual", "frame")
         if streams.traces and len(traced):
             self.names["traces"] = ("values",)
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
+        self.encoder: WindowEncoder | None = None
+        self.encoded: collections.deque[Tensor] = (
+            collections.deque()
+        )  # copies that the encoder still reads, oldest first
         self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
 
     def copy(self) -> Tensor:

@@ -36,6 +36,8 @@ from .lock import DumpLock
 from .recorded_table import RecordedTable
 from .sides import Counted, Side, side_of
 from .tables import TableSpec, find_tables
+from .window_stream import encoders, resume_encoder
+from .windows import KEYFRAMES, LOSSY, WindowEncoder
 from .writer import AsyncWriter
 
 logger = logging.getLogger(__name__)
@@ -177,7 +179,7 @@ class Recorder:
         last = self.until or int(self._section("optimization").get("max_update") or 0) or None
         sizes = [(len(t.rows), t.spec.dim, len(t.traced), len(t.rows.groups)) for t in self.tables]
         counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
-        needed = space.estimate(self.streams, sizes, update, last, counters)
+        needed = space.estimate(self.streams, sizes, update, last, counters, self.options.record_window_encoding)
         logger.info(f"recording {', '.join(t.spec.name for t in self.tables)} into {self.path}: {needed}")
         space.require_space(needed, self.path)
 
@@ -266,10 +268,25 @@ class Recorder:
             "schedules": {
                 n: getattr(self.options, f"record_{n}")
                 for n in ("statistics", "movement", "traces", "snapshots", "exposure")
-            },
+            }
+            | self._windows(),
             "traced tokens": hashlib.sha256(
                 b"".join(dict.fromkeys(t.traced.tobytes() for t in self.tables))
             ).hexdigest()[:16],
+        }
+
+    def _windows(self) -> dict[str, dict[str, Any]]:
+        """How windows are encoded; nothing where none are recorded."""
+        if not self.streams.windows:
+            return {}
+        encoding = self.options.record_window_encoding
+        return {
+            "windows": {
+                "schedule": self.options.record_windows,
+                "encoding": encoding,
+                "step": self.options.record_window_step if encoding == LOSSY else 0.0,
+                "keyframes": self.options.record_window_keyframes or KEYFRAMES[encoding],
+            }
         }
 
     @property
@@ -300,7 +317,8 @@ class Recorder:
         for table in self.tables:
             spec = table.spec
             about = attributes.table(spec.name, spec.aliases, table.side, spec.rows, spec.dim)
-            store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced)
+            windows = self._windows().get("windows")
+            store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced, windows)
         if self._counts:
             store.create_exposure(target, self.exposure.counters)
         target.consolidate()
@@ -328,6 +346,10 @@ class Recorder:
                 resuming.require_initial(self.path, table.open["snapshots"].updates)
                 values = table.open["snapshots"].arrays["values"][0].read().result()
                 table.initial = torch.from_numpy(np.ascontiguousarray(values)).to(table.weight.device)
+            if "windows" in table.open:
+                about = self._windows()["windows"]
+                table.encoder = WindowEncoder(about["encoding"], about["step"], about["keyframes"], encoders())
+                resume_encoder(table.encoder, table.open["windows"], update)
         for counters in self.exposure.counters if self._counts else ():
             key = f"exposure/{counters.stream}"
             self._open_exposure[counters.stream], cut = self._continue(key, "exposure", 1, update, first, fresh)
@@ -363,7 +385,7 @@ class Recorder:
 
     @staticmethod
     def _buffered(table: RecordedTable, name: str) -> int:
-        if name == "snapshots":
+        if name in ("snapshots", "windows"):
             return 1
         return store.traces_chunk(len(table.traced), table.spec.dim) if name == "traces" else store.STATISTICS_CHUNK
 
@@ -406,6 +428,8 @@ class Recorder:
                 )
             if "snapshots" in table.names and (begins or update in self.streams.snapshots):
                 self._submit(self._write_snapshot, table, update, table.copy())
+            if "windows" in table.names and (begins or update in self.streams.windows):
+                self._submit(self._write_window, table, update, table.copy())
         if self._counts and (begins or update in self.streams.exposure):
             for counters in self.exposure.counters:
                 stream, values = self._open_exposure[counters.stream], self.exposure.values(counters)
@@ -438,6 +462,14 @@ class Recorder:
     def _write_snapshot(table: RecordedTable, update: int, values: Tensor) -> None:
         Recorder._write_values(table, "snapshots", update, values)
         table.free.append(values)
+
+    @staticmethod
+    def _write_window(table: RecordedTable, update: int, values: Tensor) -> None:
+        frame = table.encoder.encode(update, values.float().cpu().numpy())
+        table.open["windows"].append(update, {"residual": frame.residual, "frame": frame.parameters()})
+        table.encoded.append(values)
+        while len(table.encoded) > table.encoder.keeps:
+            table.free.append(table.encoded.popleft())
 
     # -- ending --------------------------------------------------------------------------------------------------------------
 

@@ -30,9 +30,11 @@ from ..errors import UserError
 from .exposure import Counters
 from .rows import Rows
 from .statistics import BY_GROUP
+from .windows import LOSSLESS, PARAMETERS
 
 FORMAT = "embedding-dump"
 FORMAT_VERSION = 1
+RESIDUAL = "residual"
 STATISTICS_CHUNK = 1024
 COORDINATE_CHUNK = 4096
 LARGEST_CHUNK = 16 << 20
@@ -59,13 +61,24 @@ def _codecs(dtype: str) -> list[dict[str, Any]]:
     return [STATISTICS_CODECS[0], {"name": "blosc", "configuration": blosc}, STATISTICS_CODECS[2]]
 
 
+def window_codecs(encoding: str) -> list[dict[str, Any]]:
+    """Bit planes, of which most are zero or noise: lz4 takes half of zstd's time, zstd is needed where an entry has less than two bits."""
+    blosc = {"cname": "lz4" if encoding == LOSSLESS else "zstd", "clevel": 1, "shuffle": "bitshuffle"}
+    return [
+        PLAIN_CODECS[0],
+        {"name": "blosc", "configuration": {**blosc, "typesize": 4, "blocksize": 0}},
+        PLAIN_CODECS[1],
+    ]
+
+
 def array_metadata(
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: str,
     names: tuple[str, ...],
+    codecs: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """A Zarr v3 array's ``zarr.json``; floating-point arrays have NaN as fill value."""
+    """A Zarr v3 array's ``zarr.json``; floating-point arrays have NaN as fill value. ``codecs``: of their own, if any."""
     is_float = dtype.startswith("float")
     return {
         "zarr_format": 3,
@@ -75,7 +88,7 @@ def array_metadata(
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": "NaN" if is_float else (False if dtype == "bool" else 0),
-        "codecs": _codecs(dtype),
+        "codecs": codecs or _codecs(dtype),
         "dimension_names": list(names),
         "attributes": {},
     }
@@ -146,7 +159,9 @@ class Store:
         self.write_root()
 
     def open_array(self, key: str) -> ts.TensorStore:
-        spec = {"driver": "zarr3", "kvstore": {**self.spec, "path": f"{self.spec['path']}{key}/"}}
+        spec: dict[str, Any] = {"driver": "zarr3", "kvstore": {**self.spec, "path": f"{self.spec['path']}{key}/"}}
+        if key.endswith(f"/{RESIDUAL}"):  # all zeros where nothing moved: still a record, so its chunk is written
+            spec["store_data_equal_to_fill_value"] = True
         return ts.open(spec, open=True, context=self.context).result()
 
     def write_whole(self, key: str, values: npt.NDArray[Any], names: tuple[str, ...]) -> None:
@@ -186,9 +201,13 @@ class Stream:
 
     @staticmethod
     def create(
-        store: Store, key: str, arrays: dict[str, dict[str, Any]], coordinates: dict[str, npt.NDArray[Any]]
+        store: Store,
+        key: str,
+        arrays: dict[str, dict[str, Any]],
+        coordinates: dict[str, npt.NDArray[Any]],
+        attributes: dict[str, Any] | None = None,
     ) -> None:
-        """Create an empty stream: its arrays' metadata and the coordinates that do not grow."""
+        """Create an empty stream: its arrays' metadata, the coordinates that do not grow, and its attributes."""
         members = dict(arrays)
         members["update"] = array_metadata((0,), (COORDINATE_CHUNK,), "int64", ("update",))
         for name, values in coordinates.items():
@@ -197,7 +216,7 @@ class Stream:
         for name, metadata in members.items():
             if name not in coordinates:
                 store.write_json(f"{key}/{name}/zarr.json", metadata)
-        group = group_metadata()
+        group = group_metadata(attributes)
         group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
         store.write_json(f"{key}/zarr.json", group)
 
@@ -309,7 +328,7 @@ class Stream:
 
     def _chunk_of(self, name: str, start: int, first: int) -> npt.NDArray[Any]:
         """The values of an array's open chunk, which begins at entry ``start`` and of which those before ``first`` are committed."""
-        if self.buffered == 1 and name in self._pending[0][1]:
+        if self.buffered == 1 and name in self._pending[0][1]:  # as it is, without a copy
             return np.asarray(self._pending[0][1][name])[None]
         tail = self._tail_of(name, start, first)
         for offset, (_, values) in enumerate(self._pending, first - start):
@@ -370,12 +389,14 @@ def create_table(
     dim: int,
     names: dict[str, tuple[str, ...]],
     traced: npt.NDArray[np.int64] | None,
+    windows: dict[str, Any] | None = None,
 ) -> None:
     """Create one table's groups.
 
     Args:
         names: streams to create, each with the names of its arrays (used by ``statistics`` only).
         traced: int64 [T], the traced rows.
+        windows: the attributes of the stream ``windows``, if it is to be created: ``encoding``, ``error``, ``keyframes``.
     """
     key = f"tables/{name}"
     store.write_json(f"{key}/zarr.json", group_metadata(attributes))
@@ -398,6 +419,16 @@ def create_table(
             )
         }
         Stream.create(store, f"{key}/snapshots", arrays, {})
+    if "windows" in names and windows is not None:
+        chunks = (1, rows_per_chunk(size, 4 * dim), dim)
+        codecs = window_codecs(windows["encoding"])
+        arrays = {
+            RESIDUAL: array_metadata((0, size, dim), chunks, "uint32", ("update", "row", "dim"), codecs),
+            "frame": array_metadata(
+                (0, len(PARAMETERS)), (1, len(PARAMETERS)), "float64", ("update", "parameter"), PLAIN_CODECS
+            ),
+        }
+        Stream.create(store, f"{key}/windows", arrays, {}, {**windows, "parameters": list(PARAMETERS)})
     if "traces" in names and traced is not None:
         shape = (0, len(traced), dim)
         chunks = (traces_chunk(len(traced), dim), len(traced), dim)

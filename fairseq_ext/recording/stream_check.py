@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .chunks import Progress, Values, read_values, reason
 from .contents import METADATA, Array, Unreadable, consolidated, read_array, read_node, sort_of
 from .findings import StreamFindings
+from .prediction import MOMENTUM_LARGEST
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT
 from .store import Store
 
@@ -85,7 +86,23 @@ def check_stream(
                 ~seen.finite & chosen & ~seen.missing,
                 f"{name} has values that are not finite: training diverged",
             )
+    if sort_of(key) == "windows" and "frame" in handles:
+        _follow_frames(found, handles["frame"], chosen)
     return found
+
+
+def _follow_frames(found: StreamFindings, frames: Any, chosen: NDArray[np.bool_]) -> None:
+    """Lose every encoded snapshot that cannot be decoded because one that it builds on is lost."""
+    before: tuple[int, bool] | None = None  # the last record's update, and whether it can be decoded
+    for place, update in enumerate(found.updates):
+        whole = update not in found.lost
+        if whole and chosen[place]:
+            keyframe, step, momentum, _ = np.asarray(frames[place].read().result()).tolist()
+            if not (keyframe in (0, 1) and np.isfinite(step) and step >= 0 and 0 <= momentum <= MOMENTUM_LARGEST):
+                found.lost[update], whole = "its frame says nothing of use", False
+            elif not keyframe and before != (update - 1, True):
+                found.lost[update], whole = "the update before it, on which it builds, is missing or lost", False
+        before = (update, whole)
 
 
 def _lose(found: StreamFindings, records: NDArray[np.bool_], text: str) -> None:

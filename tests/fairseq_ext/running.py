@@ -29,7 +29,7 @@ exec "$PYTHON" -c 'import sys; from fairseq_cli.train import cli_main; sys.exit(
 """
 SCHEDULES = (
     "--record-statistics every:1 --record-movement every:5 --record-traces log2,every:3 "
-    "--record-snapshots log2,every:10,window:22:25 --record-trace-sample 3"
+    "--record-snapshots log2,every:10,window:22:25 --record-trace-sample 3 --record-windows window:17:33 --record-window-keyframes 4"
 ).split()
 
 
