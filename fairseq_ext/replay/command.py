@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     for field in PASSED:
         if field.name in ("record_dir", "record_overwrite"):
             continue
-        kind = int if field.type in (int, "int") else str
+        kind = field.type if field.type in (int, float) else str
         text = str(field.metadata.get("help", "")).replace("%", "%%")
         group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
     return result

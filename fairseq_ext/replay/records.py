@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..recording import contents
 from ..recording.chunks import reason
-from ..recording.store import Store
+from ..recording.store import RESIDUAL, Store
+from ..recording.windows import Decoder
 
 
 class Records:
@@ -71,3 +73,33 @@ class Records:
         """Bytes of one record of an array."""
         array = self.store.open_array(f"{key}/{name}")
         return math.prod(array.shape[1:]) * array.dtype.numpy_dtype.itemsize
+
+    def exact(self, key: str) -> NDArray[np.int64]:
+        """The updates at which a stream of windows gives a table to the bit: those of a lossless encoding."""
+        frames = self.read(key, "frame", slice(0, len(self.updates[key])))
+        return self.updates[key][frames[:, 1] == 0]
+
+    def decoded(self, key: str, updates: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Tables of a stream of windows, float32 [V, d] each, at ascending updates that it lists.
+
+        Raises:
+            UserError: a frame cannot be read, or not be decoded.
+        """
+        listed = self.updates[key]
+        frames = self.read(key, "frame", slice(0, len(listed)))
+        known, done = Decoder(), -1
+        for update in updates:
+            place = int(np.searchsorted(listed, update))
+            keyframes = np.flatnonzero(frames[: place + 1, 0])
+            start = max(done + 1, int(keyframes[-1]) if len(keyframes) else 0)
+            try:
+                for number in range(start, place + 1):
+                    known.decode(self.read(key, RESIDUAL, slice(number, number + 1))[0], frames[number])
+                table = known.newest()
+            except IndexError as error:
+                raise UserError(
+                    f"{self.dump}: {key} cannot be decoded at update {update}; see what is damaged with: "
+                    f"python -m fairseq_ext.recording check {self.dump}"
+                ) from error
+            done = place
+            yield update, table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,6 @@ from .original import Original
 from .records import Records
 
 COSTLIER = frozenset((*CORRELATIONS, *MOVEMENT))
-PLAIN = ("snapshots", "traces", "statistics", "exposure")
 BLOCK = 64 << 20  # bytes that are read of an array at a time
 
 
@@ -72,6 +71,13 @@ class Comparison:
             return "different"
         return "identical" if any(n for n, _ in self.records.values()) else "not verified"
 
+    def take(self, key: str, records: int, differences: Sequence[Difference]) -> None:
+        """Note what the comparison of a stream gave; a record may differ in several arrays."""
+        self.records[key] = (records, records - len({difference.update for difference in differences}))
+        for difference in differences:
+            if self.first is None or difference.update < self.first.update:
+                self.first = difference
+
     def attributes(self) -> dict[str, Any]:
         """For the new dump's root."""
         return {
@@ -96,26 +102,44 @@ def compare(original: Original, replayed: Records, attributes: dict[str, Any]) -
     found = Comparison()
     started = int(attributes["progress"]["first_update"])
     computed = [_Computed(original.attributes), _Computed(attributes)]
-    for key in replayed.updates:
-        if key not in original.records.updates:
-            continue
-        if sort_of(key) not in PLAIN:
-            found.left_out.append(f"{key}: its records are encoded")
-            continue
-        updates = np.intersect1d(original.records.updates[key], replayed.updates[key])
-        same = np.ones(len(updates), bool)
-        for name in sorted(set(replayed.names(key)) & set(original.records.names(key))):
-            chosen = np.ones(len(updates), bool)
-            if name in COSTLIER:
-                chosen &= np.array([all(update in known for known in computed) for update in updates.tolist()], bool)
-            if name.startswith("update_"):
-                chosen &= updates != started
-            for record, difference in _differences(original.records, replayed, key, name, updates[chosen]):
-                same[np.searchsorted(updates, record)] = False
-                if found.first is None or record < found.first.update:
-                    found.first = difference
-        found.records[key] = (len(updates), int(same.sum()))
+    for key in original.records.updates:
+        if sort_of(key) == "windows":
+            _compare_windows(original.records, replayed, key, found)
+        elif key in replayed.updates:
+            updates = np.intersect1d(original.records.updates[key], replayed.updates[key])
+            differences = []
+            for name in sorted(set(replayed.names(key)) & set(original.records.names(key))):
+                chosen = np.ones(len(updates), bool)
+                if name in COSTLIER:
+                    chosen &= np.array([all(u in known for known in computed) for u in updates.tolist()], bool)
+                if name.startswith("update_"):
+                    chosen &= updates != started
+                differences += list(_differences(original.records, replayed, key, name, updates[chosen]))
+            found.take(key, len(updates), differences)
     return found
+
+
+def _compare_windows(one: Records, other: Records, key: str, found: Comparison) -> None:
+    """Compare what a stream of windows gives to the bit with the same tables of the replay, be they snapshots or windows of its own."""
+    snapshots = f"{key.rpartition('/')[0]}/snapshots"
+    whole = other.updates.get(snapshots, np.zeros(0, np.int64))
+    exact = one.exact(key)
+    if lossy := len(one.updates[key]) - len(exact):
+        found.left_out.append(f"{key}: {lossy:,} records of a lossy encoding")
+    encoded = np.setdiff1d(np.intersect1d(exact, other.exact(key)), whole) if key in other.updates else whole[:0]
+    updates = np.union1d(np.intersect1d(exact, whole), encoded)
+    ours = other.decoded(key, encoded.tolist()) if len(encoded) else iter(())
+    differences = []
+    for update, table in one.decoded(key, updates.tolist()):
+        if update in whole:
+            place = int(np.searchsorted(whole, update))
+            replayed = other.read(snapshots, "values", slice(place, place + 1))[0]
+        else:
+            _, replayed = next(ours)
+        unequal = _unequal(table, replayed)
+        if unequal.any():
+            differences.append(_difference(update, key, "values", ("row", "dim"), table, replayed, unequal))
+    found.take(key, len(updates), differences)
 
 
 class _Computed:
@@ -129,10 +153,8 @@ class _Computed:
         return bool(self.streams.movement) and (update == self.first or self.streams.describes_movement(update))
 
 
-def _differences(
-    one: Records, other: Records, key: str, name: str, updates: NDArray[np.int64]
-) -> Iterator[tuple[int, Difference]]:
-    """The records of an array that differ: update, and where."""
+def _differences(one: Records, other: Records, key: str, name: str, updates: NDArray[np.int64]) -> Iterator[Difference]:
+    """The records of an array that differ, each by its first value that does."""
     columns = _columns(one, other, key) if name == "values" else None
     entries = [np.searchsorted(records.updates[key], updates) for records in (one, other)]
     largest = max(1, BLOCK // max(1, one.record_bytes(key, name)))
@@ -149,16 +171,20 @@ def _differences(
             a, b = a[:, columns[0]], b[:, columns[1]]
         unequal = _unequal(a, b)
         for entry in np.flatnonzero(unequal.reshape(len(unequal), -1).any(1)):
-            update, where = int(updates[start + entry]), np.argwhere(unequal[entry])[0]
-            place = tuple(int(i) for i in where)
-            named = dict(zip(one.dimensions(key, name)[1:], place, strict=True))
-            if "token" in named:  # by the row that the token is
+            difference = _difference(
+                int(updates[start + entry]),
+                key,
+                name,
+                one.dimensions(key, name)[1:],
+                a[entry],
+                b[entry],
+                unequal[entry],
+            )
+            if "token" in difference.place:  # by the row that the token is
                 tokens = one.read(key, "token", slice(None))
-                named["token"] = int(tokens[place[0] if columns is None else columns[0][place[0]]])
-            yield update, Difference(
-                update, key, name, named,
-                a[entry][place].item(), b[entry][place].item(), int(unequal[entry].sum()), int(unequal[entry].size),
-            )  # fmt: skip
+                tokens = tokens if columns is None else tokens[columns[0]]
+                difference.place["token"] = int(tokens[difference.place["token"]])
+            yield difference
         start = stop
 
 
@@ -168,6 +194,21 @@ def _columns(one: Records, other: Records, key: str) -> tuple[NDArray[np.int64],
         return None
     a, b = one.read(key, "token", slice(None)), other.read(key, "token", slice(None))
     return None if np.array_equal(a, b) else np.intersect1d(a, b, return_indices=True)[1:]
+
+
+def _difference(
+    update: int,
+    key: str,
+    name: str,
+    dimensions: tuple[str, ...],
+    a: NDArray[Any],
+    b: NDArray[Any],
+    unequal: NDArray[Any],
+) -> Difference:
+    """Where two records differ first."""
+    place = tuple(int(i) for i in np.argwhere(unequal)[0])
+    named = dict(zip(dimensions, place, strict=True))
+    return Difference(update, key, name, named, a[place].item(), b[place].item(), int(unequal.sum()), int(unequal.size))
 
 
 def _unequal(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

@@ -54,7 +54,7 @@ def records(dump: Path, first: int, last: int) -> dict[str, dict[int, np.ndarray
     for name, values in found.items():
         key, _, last_part = name.rpartition("/")
         updates = found.get(f"{key}/update")
-        if updates is not None and last_part not in ("update", "token", "group"):
+        if updates is not None and last_part not in ("update", "token", "group", "residual", "frame"):
             result[name] = {int(u): v for u, v in zip(updates, values, strict=True) if first <= u <= last}
     return result
 
@@ -107,6 +107,7 @@ def test_a_window_is_that_of_a_run_that_recorded_everything(
     }  # fmt: skip
     assert about["replay"]["compared"][f"tables/{TABLE}/statistics"] == {"records": 8, "identical": 8}
     assert about["replay"]["compared"][f"tables/{TABLE}/snapshots"] == {"records": 2, "identical": 2}
+    assert about["replay"]["compared"][f"tables/{TABLE}/windows"] == {"records": 4, "identical": 4}
     assert about["config"]["task"]["record_dir"] == str(dump)
     assert about["config"]["optimization"]["max_update"] == 40
     assert "replaying" not in str(about)
@@ -127,33 +128,32 @@ def test_from_the_initialisation_without_any_checkpoint(
 
 @train
 def test_a_sampled_run_that_was_killed_and_resumed(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
-    """With repeats, gradients accumulated over two batches, this project's faster step, validation, and a worker."""
+    """With repeats, gradients accumulated over two batches, this project's faster step, and a worker; it recorded everything itself."""
     options = (
         "--sample-pool random --sample-repeat 3 --sample-tokens-per-update 400 --update-freq 2 --fast-dropout --tied-gradient --fast-head "
         "--record-exposure every:2 --save-interval-updates 4 --keep-interval-updates -1 --num-workers 1"
     ).split()
-    given = arguments(corpus, tmp_path / "run", *options, last=12)
+    given = arguments(corpus, tmp_path / "run", *options, *EVERYTHING, last=12)
     process = launcher.start("train", given)
     assert process.until_update(9)
     process.send(signal.SIGKILL)
     process.finish()
     trained(launcher, given)
-    trained(launcher, arguments(corpus, tmp_path / "full", *options, *EVERYTHING, "--no-save", last=12))
-    done = replay(launcher, tmp_path / "run", 6, 11, tmp_path / "new", "--record-traces", "every:1")
+    done = replay(launcher, tmp_path / "run", 6, 11, tmp_path / "new")
     assert done.status == 0, done.said[-3000:]
     assert "(update 4): 7 updates" in done.stdout
     assert "exposure/examples" in done.stdout
-    assert_same_window(tmp_path / "new/dump.zarr", tmp_path / "full/dump.zarr", 6, 11)
+    assert_same_window(tmp_path / "new/dump.zarr", tmp_path / "run/dump.zarr", 6, 11)
 
 
 @train
 def test_a_translation_with_three_tables(launcher: Launcher, pairs_corpus: Path, tmp_path: Path) -> None:
-    trained(launcher, pair_arguments(pairs_corpus, tmp_path / "run", "none", "--save-interval-updates", 2, last=5))
-    trained(launcher, pair_arguments(pairs_corpus, tmp_path / "full", "none", *EVERYTHING, "--no-save", last=5))
-    done = replay(launcher, tmp_path / "run", 3, 5, tmp_path / "new", "--record-traces", "every:1")
+    run = tmp_path / "run"
+    trained(launcher, pair_arguments(pairs_corpus, run, "none", *EVERYTHING, "--save-interval-updates", 2, last=5))
+    done = replay(launcher, run, 3, 5, tmp_path / "new")
     assert done.status == 0, done.said[-3000:]
     assert "(update 2): 3 updates" in done.stdout
-    assert_same_window(tmp_path / "new/dump.zarr", tmp_path / "full/dump.zarr", 3, 5)
+    assert_same_window(tmp_path / "new/dump.zarr", run / "dump.zarr", 3, 5)
 
 
 @train
@@ -164,19 +164,22 @@ def test_a_recording_that_was_changed_is_different(launcher: Launcher, recorded:
     group["snapshots/values"][place, 7, 3] = np.nextafter(group["snapshots/values"][place, 7, 3], np.float32(9))
     value = group["statistics/mean_cosine"][34]
     group["statistics/mean_cosine"][34] = np.nextafter(value, 9.0)
+    place = group["windows/update"][...].tolist().index(33)
+    group["windows/residual"][place, 7, 3] ^= 2
     before = contents(run)
     done = replay(launcher, run, 31, 40, tmp_path / "new")
     assert contents(run) == before
     assert done.status == 1
-    assert done.stdout.splitlines()[-1].startswith(
-        f"different: first at update 34, tables/{TABLE}/statistics/mean_cosine: recorded {np.nextafter(value, 9.0)}, replayed {value}"
-    )
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"different: first at update 33, tables/{TABLE}/windows/values, row 7, dim 3: recorded ")
+    assert "(1 of 10,720 values of this record differ)" in last
     said = {line.split()[0]: line.split()[-2:] for line in done.stdout.splitlines() if line.startswith("  tables")}
     assert said[f"tables/{TABLE}/snapshots"] == ["1", "DIFFERENT"]
     assert said[f"tables/{TABLE}/statistics"] == ["1", "DIFFERENT"]
+    assert said[f"tables/{TABLE}/windows"] == ["1", "DIFFERENT"]
     assert said[f"tables/{TABLE}/traces"] == ["records", "identical"]
     about = zarr.open_group(tmp_path / "new/dump.zarr", mode="r").attrs["replay"]
-    assert (about["verdict"], about["first_difference"]["update"]) == ("different", 34)
+    assert (about["verdict"], about["first_difference"]["place"]) == ("different", {"row": 7, "dim": 3})
 
 
 @train
