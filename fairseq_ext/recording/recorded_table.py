@@ -18,10 +18,13 @@ from .windows import WindowEncoder
 
 
 class RecordedTable:
-    """A table while it is recorded."""
+    """A table while it is recorded; ``master`` is what is recorded in place of the parameter (:mod:`.masters`)."""
 
-    def __init__(self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
+    def __init__(
+        self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams, master: Tensor | None = None
+    ) -> None:
         self.spec, self.side, self.rows, self.traced = spec, side, rows, traced
+        self._master = master
         device = spec.parameter.device
         self.statistics = TableStatistics(rows, device)
         self.traced_on_device = torch.from_numpy(traced).to(device)
@@ -43,4 +46,5 @@ class RecordedTable:
 
     @property
     def weight(self) -> Tensor:
-        return self.spec.parameter.detach()
+        """The weights that are trained and recorded, float32 [V, d]; shares their storage."""
+        return self.spec.parameter.detach() if self._master is None else self._master

@@ -27,7 +27,7 @@ from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
 from ..errors import UserError
-from . import attributes, cost, gaps, place, resuming, space, store, traces
+from . import attributes, cost, gaps, masters, place, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, check
 from .copies import Copy
@@ -95,8 +95,11 @@ class Recorder:
         self.exit_status: int | None = None
         self._unconfirmed: int | None = None
         self._files: dict[str, int] = {}
+        self.initial: dict[str, np.ndarray] = {}  # tables at update 0, for a replay, which begins later
+        self.until: int | None = None  # the replay's last update
         if self.streams is not None:
-            self._refuse_unsupported()
+            on_cpu = bool(self._section("common").get("cpu")) or not torch.cuda.is_available()
+            masters.refuse_unsupported(config, on_cpu)
 
     @property
     def on(self) -> bool:
@@ -112,24 +115,6 @@ class Recorder:
 
     def _section(self, name: str) -> dict[str, Any]:
         return self.config.get(name) or {}
-
-    def _refuse_unsupported(self) -> None:
-        common = self._section("common")
-        if self._section("distributed_training").get("ddp_backend") == "fully_sharded":
-            raise UserError(
-                "recording needs whole embedding tables on one rank; --ddp-backend fully_sharded (FSDP) shards them; "
-                "use --ddp-backend pytorch_ddp or legacy_ddp, or leave --record-dir out"
-            )
-        half = [
-            f"--{n.replace('_', '-')}"
-            for n in ("fp16", "bf16", "memory_efficient_fp16", "memory_efficient_bf16")
-            if common.get(n)
-        ]
-        if half:
-            raise UserError(
-                f"recording needs 32-bit tables (an update is smaller than half precision can show); found {' '.join(half)}; "
-                "use --amp or --autocast, which keep the weights in 32 bits, or leave --record-dir out"
-            )
 
     # -- the checkpoint's side ------------------------------------------------------------------------------------------------
 
@@ -161,8 +146,13 @@ class Recorder:
     # -- attaching -----------------------------------------------------------------------------------------------------------
 
     @_ends_the_run
-    def attach(self, model: nn.Module, update: int) -> None:
+    def attach(self, model: nn.Module, update: int, optimizer: Any = None) -> None:
         """Begin to record a model that has taken ``update`` steps.
+
+        Args:
+            model: wrapped or not.
+            update: its number of steps.
+            optimizer: fairseq's, which may hold the weights that are trained (:mod:`.masters`).
 
         Raises:
             UserError: nothing to record, no space, or an existing dump that does not match this run.
@@ -174,13 +164,19 @@ class Recorder:
         counted = corpora.count(self.data, split, self.sides)
         lengths = [len(side.dictionary) for side in self.sides]
         specs = find_tables(model, lengths, self.options.record_tables)
-        self.tables = [self._table(spec, counted) for spec in specs]
+        weights = masters.of_tables([spec.parameter for spec in specs], optimizer)
+        self.tables = [self._table(spec, counted, weight) for spec, weight in zip(specs, weights, strict=True)]
+        if update > 0 and any(weight is not None for weight in weights):
+            logger.warning(
+                f"the checkpoint at update {update} holds 16-bit weights: fairseq rounded the fp32 master weights to them, and the change from "
+                f"update {update} to {update + 1} in the dump includes that rounding"
+            )
         self.corpus = counted.corpus
         self._open_exposure: dict[str, store.Stream] = {}
         self.identity = self._identity()
         self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
-        last = int(self._section("optimization").get("max_update") or 0) or None
+        last = self.until or int(self._section("optimization").get("max_update") or 0) or None
         sizes = [(len(t.rows), t.spec.dim, len(t.traced), len(t.rows.groups)) for t in self.tables]
         counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
         needed = space.estimate(self.streams, sizes, update, last, counters, self.options.record_window_encoding)
@@ -199,7 +195,10 @@ class Recorder:
         self.writer = AsyncWriter(self.options.record_queue)
         self._finish_at_exit()
         if begins:
-            if update > 0:
+            for table in self.tables if self.streams.movement else ():
+                if table.spec.name in self.initial:
+                    table.initial = torch.from_numpy(self.initial[table.spec.name]).to(table.weight.device)
+            if update > 0 and self.streams.movement and any(table.initial is None for table in self.tables):
                 logger.warning(f"the recording begins at update {update}: drift from update 0 is not known to it")
             self._record(update)
         else:
@@ -227,7 +226,7 @@ class Recorder:
         if self.lock is not None:
             self.lock.release()
 
-    def _table(self, spec: TableSpec, counted: Counted) -> RecordedTable:
+    def _table(self, spec: TableSpec, counted: Counted, weight: Tensor | None) -> RecordedTable:
         side = side_of((spec.name, *spec.aliases), self.sides)
         rows = counted.rows(side)
         chosen = self.options.record_trace_tokens
@@ -236,7 +235,7 @@ class Recorder:
             if chosen
             else traces.default_rows(rows, self.options.record_trace_sample)
         )
-        return RecordedTable(spec, side, rows, traced, self.streams)
+        return RecordedTable(spec, side, rows, traced, self.streams, weight)
 
     def _identity(self) -> dict[str, Any]:
         """What a run must share with a dump to continue it."""
@@ -316,9 +315,7 @@ class Recorder:
             gaps.add_streams(target, self._large)
 
     def _precision(self) -> str:
-        if self._section("common").get("amp"):
-            return "amp"
-        return str(self._section("task").get("autocast_used") or "fp32")
+        return masters.named(self._section("common"), self._section("task").get("autocast_used"))
 
     def _open(self, update: int, fresh: bool) -> bool:
         """Open the dump's streams and cut what lies past ``update``; returns whether the recording begins (anew) there."""
