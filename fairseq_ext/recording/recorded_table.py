@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import store
 from .config import Streams
+from .copies import Copy, TableCopies
 from .rows import Rows
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec
@@ -39,18 +40,9 @@ class RecordedTable:
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
+        self.copies = TableCopies(device)
         self.encoder: WindowEncoder | None = None
-        self.encoded: collections.deque[Tensor] = (
-            collections.deque()
-        )  # copies that the encoder still reads, oldest first
-        self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
-
-    def copy(self) -> Tensor:
-        """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""
-        try:
-            return self.free.popleft().copy_(self.weight)
-        except IndexError:
-            return self.weight.clone()
+        self.encoded: collections.deque[Copy] = collections.deque()  # what the encoder still reads, oldest first
 
     @property
     def weight(self) -> Tensor:

@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from .. import failpoints
 from ..errors import UserError
-from . import attributes, masters, replacing, resuming, space, store, traces
+from . import attributes, cost, gaps, masters, replacing, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, check
+from .copies import Copy
 from .exposure import Exposure
 from .lock import DumpLock
 from .recorded_table import RecordedTable
@@ -87,6 +88,7 @@ class Recorder:
         self.tables: list[RecordedTable] = []
         self.writer: AsyncWriter | None = None
         self.lock: DumpLock | None = None
+        self.gaps: gaps.Gaps | None = None
         self.last_recorded = -1
         self.exposure: Exposure | None = None
         self.sampling: dict[str, Any] | None = None
@@ -321,6 +323,8 @@ class Recorder:
             store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced, windows)
         if self._counts:
             store.create_exposure(target, self.exposure.counters)
+        if self._may_leave_out:
+            gaps.add_streams(target, self._large)
         target.consolidate()
         failpoints.reach("create")
         temporary.rename(self.path)
@@ -336,7 +340,8 @@ class Recorder:
         theirs = (self._checkpoint or {}).get("identity") if not fresh else None
         first = resuming.require_same_run(self.path, known, self.identity, self.identity_hash, theirs, update)
         begins = update == first
-        dropped = 0
+        self.gaps = gaps.Gaps(self.store, self._large, self._may_leave_out, update if update > first else first - 1)
+        dropped = self.gaps.dropped
         for table in self.tables:
             for name in table.names:
                 key, buffered = f"tables/{table.spec.name}/{name}", self._buffered(table, name)
@@ -370,9 +375,25 @@ class Recorder:
         dropped = stream.cut(update if update > first else first - 1)
         last = update if not fresh and update > first else first - 1
         resuming.require_every_update(
-            self.path, known, key, stream.updates, lambda u: self._scheduled(name, u, first), first, last
+            self.path,
+            known,
+            key,
+            stream.updates,
+            lambda u: self._scheduled(name, u, first),
+            first,
+            last,
+            self.gaps.listed(name),
         )
         return stream, dropped
+
+    @property
+    def _large(self) -> list[str]:
+        """The streams whose records may be left out, of all tables."""
+        return [name for name in gaps.MAY_GAP if any(name in table.names for table in self.tables)]
+
+    @property
+    def _may_leave_out(self) -> bool:
+        return str(self.options.record_when_behind) == "gap"
 
     @property
     def _counts(self) -> bool:
@@ -394,6 +415,8 @@ class Recorder:
     @_ends_the_run
     def before_step(self, update: int) -> None:
         """Keep what the movement statistics of update ``update`` will need; called before the optimiser's step."""
+        for table in self.tables:
+            table.copies.settle(table.weight)
         if self.streams.describes_movement(update):
             for table in self.tables:
                 if table.previous is None:
@@ -402,7 +425,12 @@ class Recorder:
 
     @_ends_the_run
     def after_step(self, update: int) -> None:
-        """Record the model after its ``update``-th step."""
+        """Record the model after its ``update``-th step.
+
+        Raises:
+            UserError: the writer has failed, also where this update has no record.
+        """
+        self.writer.check()
         self._confirm()
         if update > self.last_recorded:
             self._record(update)
@@ -410,6 +438,12 @@ class Recorder:
     @torch.no_grad()
     def _record(self, update: int) -> None:
         begins = self.last_recorded < 0
+        due = (
+            []
+            if begins
+            else [n for t in self.tables for n in gaps.MAY_GAP if n in t.names and self._scheduled(n, update, -1)]
+        )
+        behind = self.gaps.leaves_out(self.writer, update, due)
         for position, table in enumerate(self.tables):
             weight = table.weight
             if begins and update == 0 and self.streams.movement:
@@ -422,23 +456,34 @@ class Recorder:
                 if position == 0:
                     self._log(values)
                 self._submit(self._write_statistics, table, update, values)
-            if "traces" in table.names and (begins or update in self.streams.traces):
-                self._submit(
-                    self._write_values, table, "traces", update, weight.index_select(0, table.traced_on_device)
-                )
-            if "snapshots" in table.names and (begins or update in self.streams.snapshots):
-                self._submit(self._write_snapshot, table, update, table.copy())
-            if "windows" in table.names and (begins or update in self.streams.windows):
-                self._submit(self._write_window, table, update, table.copy())
+            if "traces" in table.names and not behind and (begins or update in self.streams.traces):
+                traced = weight.index_select(0, table.traced_on_device)
+                self._submit_large(self._write_values, table, "traces", update, traced)
+            if "snapshots" in table.names and not behind and (begins or update in self.streams.snapshots):
+                self._make_room()
+                self._submit_large(self._write_snapshot, table, update, table.copies.take(weight))
+            if "windows" in table.names and not behind and (begins or update in self.streams.windows):
+                self._make_room()
+                self._submit_large(self._write_window, table, update, table.copies.take(weight))
         if self._counts and (begins or update in self.streams.exposure):
             for counters in self.exposure.counters:
                 stream, values = self._open_exposure[counters.stream], self.exposure.values(counters)
-                self._submit(stream.append, update, values)
+                size = sum(v.nbytes for v in values.values())
+                self.writer.submit_small(functools.partial(stream.append, update, values), size)
         self.last_recorded = update
-        metrics.log_scalar("record_stall", self.writer.stalled, weight=0, priority=1700, round=2)
+        cost.show(self.writer, self.store, self.gaps)
 
     def _submit(self, write: Any, *arguments: Any) -> None:
-        self.writer.submit(lambda: write(*arguments))
+        self.writer.submit_small(lambda: write(*arguments))
+
+    def _make_room(self) -> None:
+        """Wait for a place in the queue before a copy is made for it, so that no copy is held beside the queue."""
+        if not self._may_leave_out:
+            self.writer.wait_for_room()
+
+    def _submit_large(self, write: Any, *arguments: Any) -> None:
+        """Queue a record of a stream that may gap: it takes a place, and waits for one unless it was found to be free."""
+        self.writer.submit(lambda: write(*arguments), wait=not self._may_leave_out)
 
     def _log(self, values: dict[str, Tensor]) -> None:
         """Show the main statistics with fairseq's own; what is computed more rarely is shown as it was last."""
@@ -459,17 +504,17 @@ class Recorder:
         stream.append(update, {"values": values.float().cpu().numpy()})
 
     @staticmethod
-    def _write_snapshot(table: RecordedTable, update: int, values: Tensor) -> None:
-        Recorder._write_values(table, "snapshots", update, values)
-        table.free.append(values)
+    def _write_snapshot(table: RecordedTable, update: int, copy: Copy) -> None:
+        table.open["snapshots"].append(update, {"values": copy.read()})
+        copy.release()
 
     @staticmethod
-    def _write_window(table: RecordedTable, update: int, values: Tensor) -> None:
-        frame = table.encoder.encode(update, values.float().cpu().numpy())
+    def _write_window(table: RecordedTable, update: int, copy: Copy) -> None:
+        frame = table.encoder.encode(update, copy.read())
         table.open["windows"].append(update, {"residual": frame.residual, "frame": frame.parameters()})
-        table.encoded.append(values)
+        table.encoded.append(copy)
         while len(table.encoded) > table.encoder.keeps:
-            table.free.append(table.encoded.popleft())
+            table.encoded.popleft().release()
 
     # -- ending --------------------------------------------------------------------------------------------------------------
 
@@ -479,6 +524,7 @@ class Recorder:
                 stream.commit()
         for stream in self._open_exposure.values():
             stream.commit()
+        self.gaps.commit()
 
     def flush(self) -> None:
         """Write every record down.
@@ -486,7 +532,7 @@ class Recorder:
         Raises:
             UserError: a record could not be written.
         """
-        self.writer.submit(self._commit)
+        self.writer.submit_small(self._commit)
         self.writer.drain()
 
     def _progress(self, update: int) -> None:
@@ -520,10 +566,11 @@ class Recorder:
         try:
             if self._unconfirmed is not None and self._checkpoint_files() != self._files:
                 update = self._unconfirmed
-                writer.submit(lambda: self._progress(update))
-            writer.submit(self._commit)
+                writer.submit_small(lambda: self._progress(update))
+            writer.submit_small(self._commit)
             writer.drain()
             writer.close()
+            logger.info(cost.summary(writer, self.store, self.gaps))
         except UserError as error:
             if self.exit_status != 1:
                 print(f"error: {error}", file=sys.stderr)

@@ -115,6 +115,7 @@ class Store:
         self.context = ts.Context({"cache_pool": {"total_bytes_limit": 0}, **concurrency})
         self.kv = ts.KvStore.open(self.spec, context=self.context).result()
         self.root: dict[str, Any] = self.read_json("zarr.json") or group_metadata()
+        self.written = 0  # bytes given to be written so far, before they are compressed
 
     def read(self, key: str) -> bytes | None:
         result = self.kv.read(key).result()
@@ -126,6 +127,7 @@ class Store:
 
     def write(self, key: str, value: bytes) -> None:
         self.kv.write(key, value).result()
+        self.written += len(value)
 
     def release(self, key: str) -> None:
         """Drop a folder's written files from the kernel's cache, where it can be told to.
@@ -347,7 +349,9 @@ class Stream:
         self._resize(length)
         futures = []
         for name, array in self.arrays.items():
-            futures.append(array[start:length].write(self._chunk_of(name, start, first), **UNCOPIED))
+            values = self._chunk_of(name, start, first)
+            self.store.written += values.nbytes
+            futures.append(array[start:length].write(values, **UNCOPIED))
         for future in futures:
             future.result()
         failpoints.reach("snapshot-values" if self.buffered == 1 else "stream-values")

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,11 @@ def parser() -> argparse.ArgumentParser:
         if field.name in ("record_dir", "record_overwrite"):
             continue
         kind = field.type if field.type in (int, float) else str
+        choices = [str(c) for c in field.type] if isinstance(field.type, EnumMeta) else None
         text = str(field.metadata.get("help", "")).replace("%", "%%")
-        group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, choices=choices, default=argparse.SUPPRESS, help=text
+        )
     return result
 
 

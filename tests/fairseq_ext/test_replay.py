@@ -350,6 +350,8 @@ def test_given_schedules_are_added_to_the_runs() -> None:
     found = configuration.recording(attributes, {"record_traces": "every:2", "record_exposure": "none"}, 5, 8)
     assert found["record_snapshots"] == "log2,window:5:8"
     assert (found["record_traces"], found["record_exposure"], found["record_queue"]) == ("every:3,every:2", "none", 9)
+    gaps = {"recording": {"options": {"record_when_behind": "gap"}}}
+    assert configuration.recording(gaps, {}, 5, 8)["record_when_behind"] == "block"
     assert configuration.recording(attributes, {"record_snapshots": "at:6"}, 5, 8)["record_snapshots"] == "log2,at:6"
     assert configuration.recording(attributes, {"record_windows": "window:5:8"}, 5, 8)["record_snapshots"] == "log2"
     with pytest.raises(UserError, match="--record-snapshots: expected"):
