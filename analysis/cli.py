@@ -18,6 +18,7 @@ import numpy as np
 
 from dump import Dump, DumpError
 from geometry import GeometryError
+from places import argument
 
 NOT_IN_JSON = {"json": False}  # metadata of a dataclass field that holds a number for each token
 
@@ -25,7 +26,9 @@ NOT_IN_JSON = {"json": False}  # metadata of a dataclass field that holds a numb
 def parser(description: str, *, dumps: str = "+") -> argparse.ArgumentParser:
     """The shared arguments: one or more dumps, --out, --table. The description is a module's docstring."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("dumps", nargs=dumps, type=Path, metavar="DUMP", help="dump.zarr, or its run's folder")
+    result.add_argument(
+        "dumps", nargs=dumps, type=argument, metavar="DUMP", help="dump.zarr, its run's folder, or a URL"
+    )
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where figures and the JSON file go")
     result.add_argument("--table", metavar="NAME", help="the table to analyse (default: the dump's main table)")
     return result
@@ -99,13 +102,19 @@ def plain(value: Any) -> Any:
 
 def write_json(out: Path, name: str, content: Any) -> Path:
     """Write `out/name.json` to a temporary name and rename it; the path."""
+    return write_text(
+        out, f"{name}.json", json.dumps(plain(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    )
+
+
+def write_text(out: Path, name: str, text: str) -> Path:
+    """Write the file `out/name` to a temporary name and rename it; the path. Creates `out`. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
-    target = out / f"{name}.json"
-    handle, temporary = tempfile.mkstemp(dir=out, prefix=f".{name}.")
+    target = out / name
+    handle, temporary = tempfile.mkstemp(dir=out, prefix=f".{target.stem}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plain(content), file, ensure_ascii=False, indent=1, allow_nan=False)
-            file.write("\n")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
     except BaseException:

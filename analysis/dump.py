@@ -5,6 +5,8 @@
     values = table.snapshot(table.snapshot_updates[-1])      # float32 (rows, dim)
     updates, cosine = table.statistic("mean_cosine")
 
+Instead of a folder a URL can be given, such as `s3://bucket/runs/dump.zarr` (docs/remote.md).
+
 What a stream's `update` does not list does not exist, so every array is cut to it. What it does list must be whole: a
 missing or damaged chunk raises `DumpError` with one line instead of being returned as NaN. Arrays are read when asked
 for, one update of a snapshot at a time.
@@ -19,6 +21,7 @@ import zarr
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 
 from gaps import gap_note
+from places import open_group, place, unreachable
 from signatures import run_place, signature
 from streams import DumpError, Node, first_line
 from table import Group, Table
@@ -30,29 +33,44 @@ FORMAT_VERSION = 1
 
 
 class Dump:
-    """A dump folder, opened for reading. `attrs` are the root attributes, `tables` the names (the first is the main)."""
+    """A dump, opened for reading. `attrs` are the root attributes, `tables` the names (the first is the main).
 
-    def __init__(self, path: Path, root: zarr.Group, attrs: dict[str, Any]) -> None:
+    `path` is its folder, or a `UPath` where it was opened by a URL; `root` its Zarr group.
+    """
+
+    def __init__(self, path: Any, root: zarr.Group, attrs: dict[str, Any]) -> None:
         self.path = path
         self.attrs = attrs
         self.tables: list[str] = list(attrs["tables"])
-        self._root = root
+        self.root = root
         self._opened: dict[str, Table] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Dump:
-        """Open the dump at `path` (or `path/dump.zarr`, where `path` is a run's folder).
+        """Open the dump at `path` (or `path/dump.zarr`, where `path` is a run's folder); `path` may be a URL.
 
-        Raises DumpError: nothing there, not a Zarr v3 group, another program's Zarr, another format version.
+        Raises DumpError: nothing there, not a Zarr v3 group, another program's Zarr, another format version, a store that
+        cannot be reached, a URL for which a package is missing.
         """
-        path = Path(path)
+        where = place(path)
+        try:
+            return cls._open(where)
+        except DumpError:
+            raise
+        except Exception as error:  # each store has errors of its own
+            if isinstance(where, Path):
+                raise
+            raise unreachable(where, error) from None
+
+    @classmethod
+    def _open(cls, path: Any) -> Dump:
         if not (path / "zarr.json").exists() and (path / "dump.zarr").is_dir():
             path = path / "dump.zarr"
         if not path.is_dir():
             found = "a file" if path.exists() else "nothing"
             raise DumpError(f"{path}: expected a dump folder (dump.zarr), found {found}; give the path of a run's dump")
         try:
-            root = zarr.open_group(path, mode="r", zarr_format=3)
+            root = open_group(path)
             attrs = dict(root.attrs)
         except (GroupNotFoundError, ContainsArrayError, NodeTypeValidationError, FileNotFoundError):
             raise DumpError(f"{path}: not a dump: expected a Zarr v3 group, found none (no zarr.json)") from None
@@ -85,5 +103,5 @@ class Dump:
                     return self.table(known)
             raise DumpError(f"{self.path}: no table {wanted!r}; the dump holds {', '.join(self.tables)}")
         if wanted not in self._opened:
-            self._opened[wanted] = Table(self, self._root, wanted)
+            self._opened[wanted] = Table(self, self.root, wanted)
         return self._opened[wanted]

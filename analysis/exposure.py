@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from dump import Dump
@@ -50,7 +49,7 @@ class Exposure:
 
     def __init__(self, dump: Dump) -> None:
         self.dump = dump
-        self._node = Node(zarr.open_group(dump.path, mode="r", zarr_format=3), self.error).child("exposure")
+        self._node = Node(dump.root, self.error).child("exposure")
 
     def error(self, what: str) -> DumpError:
         return DumpError(f"{self.dump.path}: exposure: {what}")

@@ -12,13 +12,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cli import run
 from dump import Dump, Table, signature
+from places import argument
 
 BLOCK = 512  # queries at a time
 CHUNK = 4096  # candidates at a time, a multiple of TILE; one block of cosines is 8 MB
@@ -122,7 +122,7 @@ def _partition(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dump", type=Path, metavar="DUMP", help="dump.zarr, or its run's folder")
+    parser.add_argument("dump", type=argument, metavar="DUMP", help="dump.zarr, its run's folder, or a URL")
     parser.add_argument(
         "--token", action="append", required=True, help="text with its leading space, or row; repeatable"
     )

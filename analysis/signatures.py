@@ -42,7 +42,7 @@ def run_place(dump: Dump) -> dict[str, Any]:
         place = {"experiment": beside.parent.parent.name, "arm": beside.parent.name, "seed": int(beside.name[4:])}
     try:
         described = json.loads((beside / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except Exception:  # not there, or not JSON; each store has errors of its own
         return place
     if isinstance(described, dict):
         place |= {key: described[key] for key in ("experiment", "arm", "seed") if described.get(key) is not None}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
 
 from gaps import read_gaps
-from streams import DumpError, Node
+from streams import DumpError, Node, first_line
 from windows import Windows
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class Table:
             raise self.error("tokens.json is missing: the dump is cut short; record it again") from None
         except ValueError:
             raise self.error("tokens.json is not valid JSON: the dump is damaged; record it again") from None
+        except Exception as error:  # each store has errors of its own
+            raise self.error(f"tokens.json cannot be read ({first_line(error)})") from None
         if not isinstance(texts, list) or len(texts) != self.rows:
             raise self.error(f"tokens.json should list {self.rows} texts; the dump is damaged")
         return texts

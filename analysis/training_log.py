@@ -55,7 +55,7 @@ def read_training_log(path: str | Path) -> pd.DataFrame:
     past it, written before the interruption, are dropped. Lines that are cut short or of another kind are passed over.
     Raises LogError if the file is missing or holds no line of training progress.
     """
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     try:
         with path.open(encoding="utf-8", errors="replace") as lines:
             records = _records(lines)

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import UserError
 from .dump_check import check_dump
 from .findings import DAMAGED, WHOLE, Findings
+from .location import is_url
 from .pruning import Request, prune
 from .schedule import SYNTAX, Schedule
 from .telling import COMMAND, advise, lines
@@ -27,6 +28,15 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def folder(text: str) -> Path:
+    """The folder that is named, also as ``file:///...``; other URLs are refused."""
+    if text.startswith("file:///"):
+        return Path(text.removeprefix("file://"))
+    if is_url(text):
+        raise argparse.ArgumentTypeError(f"expected a folder, found {text}; copy the dump here first (docs/remote.md)")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     result = Parser(prog=COMMAND, description="Look after recordings (docs/dump-format.md).", allow_abbrev=False)
     kinds = result.add_subparsers(dest="kind", required=True, parser_class=Parser, metavar="check|prune")
@@ -37,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         description="Read every record that a dump lists, and say whether it is whole. Changes nothing. Exit status: 0 whole, 1 damaged, 2 no dump.",
         allow_abbrev=False,
     )
-    check.add_argument("dumps", nargs="+", type=Path, metavar="DUMP", help="a dump.zarr, or the run's folder")
+    check.add_argument("dumps", nargs="+", type=folder, metavar="DUMP", help="a dump.zarr, or the run's folder")
     check.add_argument("--json", action="store_true", help="print all that was found as JSON")
 
     thin = kinds.add_parser(
@@ -47,11 +57,11 @@ def parser() -> argparse.ArgumentParser:
         f"last record stay as well. A schedule: {SYNTAX}.",
         allow_abbrev=False,
     )
-    thin.add_argument("dump", type=Path, metavar="DUMP", help="a dump.zarr, or the run's folder")
+    thin.add_argument("dump", type=folder, metavar="DUMP", help="a dump.zarr, or the run's folder")
     for sort in SORTS:
         thin.add_argument(f"--{sort}", metavar="SCHEDULE", help=f"which records of {sort} are kept (default: all)")
     place = thin.add_mutually_exclusive_group()
-    place.add_argument("--out", type=Path, metavar="NEW_DUMP", help="where the pruned dump is written")
+    place.add_argument("--out", type=folder, metavar="NEW_DUMP", help="where the pruned dump is written")
     place.add_argument(
         "--in-place", action="store_true", help="replace the dump, once the pruned one is written and checked"
     )

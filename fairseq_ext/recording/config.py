@@ -13,7 +13,9 @@ from .windows import KEYFRAMES, LOSSLESS
 class RecordingConfig(FairseqDataclass):
     record_dir: str = field(
         default="",
-        metadata={"help": "folder of the dump to write, e.g. runs/E1/base/seed1/dump.zarr; empty: no recording"},
+        metadata={
+            "help": "folder of the dump to write, e.g. runs/E1/base/seed1/dump.zarr, or a URL (s3://, gs://, file://: docs/remote.md); empty: no recording"
+        },
     )
     record_tables: str = field(
         default="",

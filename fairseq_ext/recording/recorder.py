@@ -26,14 +26,12 @@ import torch
 from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
-from .. import failpoints
 from ..errors import UserError
-from . import attributes, cost, gaps, masters, replacing, resuming, space, store, traces
+from . import attributes, cost, gaps, masters, place, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, check
 from .copies import Copy
 from .exposure import Exposure
-from .lock import DumpLock
 from .recorded_table import RecordedTable
 from .sides import Counted, Side, side_of
 from .tables import TableSpec, find_tables
@@ -84,10 +82,10 @@ class Recorder:
     def __init__(self, options: RecordingConfig, config: dict[str, Any], sides: tuple[Side, ...], data: Path) -> None:
         self.options, self.config, self.sides, self.data = options, config, sides, data
         self.streams = check(options)
-        self.path = Path(options.record_dir) if options.record_dir else None
+        self.place = place.at(options.record_dir) if options.record_dir else None
         self.tables: list[RecordedTable] = []
         self.writer: AsyncWriter | None = None
-        self.lock: DumpLock | None = None
+        self.lock: place.Lock | None = None
         self.gaps: gaps.Gaps | None = None
         self.last_recorded = -1
         self.exposure: Exposure | None = None
@@ -159,7 +157,7 @@ class Recorder:
         Raises:
             UserError: nothing to record, no space, or an existing dump that does not match this run.
         """
-        if self.streams is None or self.path is None:
+        if self.streams is None or self.place is None:
             raise ValueError("recording is off")
         atexit.register(self._leave)
         split = str(self._section("dataset").get("train_subset") or "train")
@@ -183,20 +181,16 @@ class Recorder:
         counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
         needed = space.estimate(self.streams, sizes, update, last, counters, self.options.record_window_encoding)
         logger.info(f"recording {', '.join(t.spec.name for t in self.tables)} into {self.path}: {needed}")
-        space.require_space(needed, self.path)
+        self.place.require_space(needed)
 
         try:
-            self.lock = DumpLock(self.path, "training", "choose another --record-dir")
+            self.lock = self.place.lock("training", "choose another --record-dir")
             self.lock.acquire()
             begins = self._take_place(update)
         except BaseException as error:
             self._unlock()
-            if isinstance(error, OSError):
-                raise UserError(
-                    f"the dump cannot be written at {self.path}: {error}; choose another --record-dir"
-                ) from error
-            if isinstance(error, ValueError):  # tensorstore's own errors
-                raise UserError(f"the dump at {self.path} cannot be opened: {error}") from error
+            if isinstance(error, OSError | ValueError):  # ValueError: tensorstore's own errors
+                raise self.place.explain(error) from error
             raise
         self.writer = AsyncWriter(self.options.record_queue)
         self._finish_at_exit()
@@ -212,23 +206,20 @@ class Recorder:
 
     def _take_place(self, update: int) -> bool:
         """Create the dump or go on in the one that is there; returns whether the recording begins at ``update``."""
-        replacing.recover(self.path)
-        if self.path.exists() and self.options.record_overwrite and update == 0:
-            if not store.is_dump(self.path):
+        self.place.recover()
+        if self.place.exists() and self.options.record_overwrite and update == 0:
+            if not self.place.is_dump():
                 raise UserError(
                     f"--record-overwrite deletes a dump of this project; found something else at {self.path}; "
                     "move it away, or choose another --record-dir"
                 )
             logger.warning(f"--record-overwrite: deleting the dump at {self.path}")
-            store.remove(self.path)
-        fresh = not self.path.exists()
+            self.place.remove()
+        fresh = not self.place.exists()
         if fresh:
-            store.remove(self.path)  # what an interrupted removal left
-            try:
-                self._create(update)
-            except BaseException:
-                store.remove(self._temporary)
-                raise
+            self.place.remove()  # what an interrupted removal left
+            with self.place.creating() as target:
+                self._create(target, update)
         return self._open(update, fresh)
 
     def _unlock(self) -> None:
@@ -292,15 +283,12 @@ class Recorder:
         }
 
     @property
-    def _temporary(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.creating.tmp")
+    def path(self) -> str | Path:
+        """The dump's place, for messages."""
+        return self.place.name
 
-    def _create(self, update: int) -> None:
-        """Create an empty dump under a temporary name and rename it."""
-        temporary = self._temporary
-        store.remove(temporary)
-        temporary.mkdir(parents=True)
-        target = store.Store(temporary)
+    def _create(self, target: store.Store, update: int) -> None:
+        """Write an empty dump, but for its root group."""
         described = attributes.root(
             [t.spec.name for t in self.tables],
             attributes.run(self.config, self._precision(), torch.get_num_threads()),
@@ -325,16 +313,13 @@ class Recorder:
             store.create_exposure(target, self.exposure.counters)
         if self._may_leave_out:
             gaps.add_streams(target, self._large)
-        target.consolidate()
-        failpoints.reach("create")
-        temporary.rename(self.path)
 
     def _precision(self) -> str:
         return masters.named(self._section("common"), self._section("task").get("autocast_used"))
 
     def _open(self, update: int, fresh: bool) -> bool:
         """Open the dump's streams and cut what lies past ``update``; returns whether the recording begins (anew) there."""
-        self.store = store.Store(self.path)
+        self.store = self.place.open()
         known = self.store.root.get("attributes", {})
         resuming.require_dump(self.path, known)
         theirs = (self._checkpoint or {}).get("identity") if not fresh else None
@@ -344,8 +329,8 @@ class Recorder:
         dropped = self.gaps.dropped
         for table in self.tables:
             for name in table.names:
-                key, buffered = f"tables/{table.spec.name}/{name}", self._buffered(table, name)
-                table.open[name], cut = self._continue(key, name, buffered, update, first, fresh)
+                key = f"tables/{table.spec.name}/{name}"
+                table.open[name], cut = self._continue(key, name, update, first, fresh)
                 dropped += cut
             if "snapshots" in table.open and first == 0 and update > 0 and self.streams.movement:
                 resuming.require_initial(self.path, table.open["snapshots"].updates)
@@ -357,7 +342,7 @@ class Recorder:
                 resume_encoder(table.encoder, table.open["windows"], update)
         for counters in self.exposure.counters if self._counts else ():
             key = f"exposure/{counters.stream}"
-            self._open_exposure[counters.stream], cut = self._continue(key, "exposure", 1, update, first, fresh)
+            self._open_exposure[counters.stream], cut = self._continue(key, "exposure", update, first, fresh)
             dropped += cut
         if not fresh:
             logger.info(
@@ -365,13 +350,11 @@ class Recorder:
             )
         return begins
 
-    def _continue(
-        self, key: str, name: str, buffered: int, update: int, first: int, fresh: bool
-    ) -> tuple[store.Stream, int]:
+    def _continue(self, key: str, name: str, update: int, first: int, fresh: bool) -> tuple[store.Stream, int]:
         """Open a stream and cut it to ``update``; returns it and how many records were cut off."""
         known = self.store.root.get("attributes", {})
-        resuming.require_stream(self.path, known, key)
-        stream = store.Stream(self.store, key, buffered)
+        resuming.require_stream(self.path, known, key, self.store.read(f"{key}/zarr.json") is not None)
+        stream = store.Stream(self.store, key, store.buffered(self.store, key))
         dropped = stream.cut(update if update > first else first - 1)
         last = update if not fresh and update > first else first - 1
         resuming.require_every_update(
@@ -403,12 +386,6 @@ class Recorder:
         if stream == "statistics":
             return self.streams.describes_statistics(update) or update == first
         return update in getattr(self.streams, stream) or update == first
-
-    @staticmethod
-    def _buffered(table: RecordedTable, name: str) -> int:
-        if name in ("snapshots", "windows"):
-            return 1
-        return store.traces_chunk(len(table.traced), table.spec.dim) if name == "traces" else store.STATISTICS_CHUNK
 
     # -- recording -----------------------------------------------------------------------------------------------------------
 
@@ -519,12 +496,13 @@ class Recorder:
     # -- ending --------------------------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        for table in self.tables:
-            for stream in table.open.values():
+        with self.store.one_root():
+            for table in self.tables:
+                for stream in table.open.values():
+                    stream.commit()
+            for stream in self._open_exposure.values():
                 stream.commit()
-        for stream in self._open_exposure.values():
-            stream.commit()
-        self.gaps.commit()
+            self.gaps.commit()
 
     def flush(self) -> None:
         """Write every record down.

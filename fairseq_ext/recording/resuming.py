@@ -13,7 +13,7 @@ from . import store
 ANEW = "use --record-overwrite to delete it and start anew, or choose another --record-dir"
 
 
-def require_dump(path: Path, attributes: dict[str, Any]) -> None:
+def require_dump(path: Path | str, attributes: dict[str, Any]) -> None:
     """Check that root attributes are those of a dump of this format version.
 
     Raises:
@@ -28,7 +28,7 @@ def require_dump(path: Path, attributes: dict[str, Any]) -> None:
 
 
 def require_same_run(
-    path: Path,
+    path: Path | str,
     attributes: dict[str, Any],
     identity: dict[str, Any],
     identity_hash: str,
@@ -77,7 +77,7 @@ def pruned_until(attributes: dict[str, Any], key: str) -> int | None:
 
 
 def require_every_update(
-    path: Path,
+    path: Path | str,
     attributes: dict[str, Any],
     key: str,
     found: Sequence[int],
@@ -114,19 +114,19 @@ def require_every_update(
         )
 
 
-def require_stream(path: Path, attributes: dict[str, Any], key: str) -> None:
-    """Check that a stream that the run records was not left out when the dump was pruned.
+def require_stream(path: Path | str, attributes: dict[str, Any], key: str, there: bool) -> None:
+    """Check that a stream that the run records was not left out when the dump was pruned; ``there``: whether its group is.
 
     Raises:
         UserError: it was.
     """
-    if pruned_until(attributes, key) is not None and not (path / key / "zarr.json").exists():
+    if pruned_until(attributes, key) is not None and not there:
         raise UserError(
             f"training cannot go on in the dump at {path}: {key} was left out when it was pruned; restore the dump as it was before, or {ANEW}"
         )
 
 
-def require_initial(path: Path, updates: Sequence[int]) -> None:
+def require_initial(path: Path | str, updates: Sequence[int]) -> None:
     """Check that the first snapshot is that of update 0, from which drift is measured.
 
     Raises:

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ import tensorstore as ts
 from .. import failpoints
 from ..errors import UserError
 from .exposure import Counters
+from .location import REFUSED, Location
 from .rows import Rows
 from .statistics import BY_GROUP
 from .windows import LOSSLESS, PARAMETERS
@@ -38,6 +39,7 @@ RESIDUAL = "residual"
 STATISTICS_CHUNK = 1024
 COORDINATE_CHUNK = 4096
 LARGEST_CHUNK = 16 << 20
+OPEN_TRACES = 64 << 20  # bytes of traces that wait for their chunk to be full
 # Without a cache (Store.context) a write that is done holds no reference to its values, so their memory may be used again.
 UNCOPIED = {"can_reference_source_data_indefinitely": True}
 PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -105,20 +107,35 @@ def rows_per_chunk(rows: int, row_bytes: int) -> int:
 
 
 class Store:
-    """Key-value access to a dump below ``path``: whole files, each written atomically and synced."""
+    """Key-value access to a dump: whole files, each written atomically and synced.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self.spec = {"driver": "file", "path": f"{self.path}/"}
+    In a folder the dump's lock keeps other writers away. Elsewhere the root and the lengths of the streams are written only if they are as this
+    store last saw them, and before a commit it is asked whether this process may still write (:mod:`.lease`).
+
+    Args:
+        where: a folder, or a location in a key-value store.
+    """
+
+    def __init__(self, where: Path | Location) -> None:
+        location = Location.of_folder(where) if isinstance(where, Path) else where
+        self.path, self.folder, self.spec = location.name, location.folder, location.spec
+        self._claim = location.claim
+        self._seen: dict[str, bytes] | None = None if location.folder is not None else {}
+        self._gathering = False
         # On a small machine the encoder must not take the cores that training uses.
         concurrency = {"data_copy_concurrency": {"limit": 1}} if (os.cpu_count() or 1) <= 4 else {}
-        self.context = ts.Context({"cache_pool": {"total_bytes_limit": 0}, **concurrency})
+        resources = {"cache_pool": {"total_bytes_limit": 0}, **concurrency}
+        self.context = (
+            ts.Context(resources, location.context) if location.context is not None else ts.Context(resources)
+        )
         self.kv = ts.KvStore.open(self.spec, context=self.context).result()
         self.root: dict[str, Any] = self.read_json("zarr.json") or group_metadata()
         self.written = 0  # bytes given to be written so far, before they are compressed
 
     def read(self, key: str) -> bytes | None:
         result = self.kv.read(key).result()
+        if self._is_guarded(key):
+            self._seen[key] = result.stamp.generation
         return None if result.state == "missing" else result.value
 
     def read_json(self, key: str) -> dict[str, Any] | None:
@@ -126,8 +143,39 @@ class Store:
         return None if value is None else json.loads(value)
 
     def write(self, key: str, value: bytes) -> None:
-        self.kv.write(key, value).result()
+        """Write a whole file.
+
+        Raises:
+            UserError: another process has written one that only one process may write.
+        """
         self.written += len(value)
+        if not self._is_guarded(key):
+            self.kv.write(key, value).result()
+            return
+        if key not in self._seen:
+            self.read(key)
+        stamp = self.kv.write(key, value, if_equal=self._seen[key]).result()
+        if stamp.generation == REFUSED:
+            found = self.kv.read(key).result()
+            if found.state == "missing" or found.value != value or self._claim is None:
+                raise UserError(
+                    f"another process has written {self.path}/{key}: two runs record into one dump; end one of them, or choose another --record-dir"
+                )
+            self._claim(True)  # then it was this write that was sent again, for its first answer was lost
+            stamp = found.stamp
+        self._seen[key] = stamp.generation
+
+    def _is_guarded(self, key: str) -> bool:
+        return self._seen is not None and (key == "zarr.json" or key.endswith("/update/zarr.json"))
+
+    def require_claim(self) -> None:
+        """Check before values are written that no other process writes this dump now.
+
+        Raises:
+            UserError: one does.
+        """
+        if self._claim is not None:
+            self._claim(False)
 
     def release(self, key: str) -> None:
         """Drop a folder's written files from the kernel's cache, where it can be told to.
@@ -137,7 +185,7 @@ class Store:
         """
         if self.spec["driver"] != "file" or not hasattr(os, "posix_fadvise"):
             return
-        for folder, _, files in os.walk(self.path / key):
+        for folder, _, files in os.walk(Path(self.spec["path"]) / key):
             for name in files:
                 with contextlib.suppress(OSError), Path(folder, name).open("rb") as file:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -147,13 +195,31 @@ class Store:
 
     def write_root(self) -> None:
         """Write the root group's metadata: attributes, and the consolidated metadata of everything below."""
-        self.write_json("zarr.json", self.root)
+        if not self._gathering:
+            self.write_json("zarr.json", self.root)
+
+    @contextlib.contextmanager
+    def one_root(self) -> Iterator[None]:
+        """Outside a folder, write the root once for all commits in the block: some stores take one write of a key a second."""
+        if self._seen is None:
+            yield
+            return
+        self._gathering, before = True, json.dumps(self.root)
+        try:
+            yield
+        finally:
+            self._gathering = False
+        if json.dumps(self.root) != before:
+            self.write_root()
 
     def consolidate(self) -> None:
         """Gather the metadata of every group and array below the root into the root's."""
         members = {}
-        for file in sorted(self.path.rglob("*/zarr.json")):
-            key = file.parent.relative_to(self.path).as_posix()
+        found = [key.decode().split("/") for key in self.kv.list().result()]
+        for parts in sorted(found):
+            if parts[-1] != "zarr.json" or len(parts) == 1:
+                continue
+            key = "/".join(parts[:-1])
             members[key] = {
                 k: v for k, v in (self.read_json(f"{key}/zarr.json") or {}).items() if k != "consolidated_metadata"
             }
@@ -294,6 +360,7 @@ class Stream:
         dropped = len(self.updates) - len(kept)
         self._pending, self._tail = [], {}
         if dropped:
+            self.store.require_claim()
             self._write_length(len(kept))  # the chunks stay: a reader of the old length must find them
             failpoints.reach("cut-coordinate")
             self.updates = kept
@@ -346,6 +413,7 @@ class Stream:
         start = first - first % self.buffered
         if length - start > self.buffered:
             raise ValueError("more records are buffered than a chunk holds")
+        self.store.require_claim()
         self._resize(length)
         futures = []
         for name, array in self.arrays.items():
@@ -435,7 +503,7 @@ def create_table(
         Stream.create(store, f"{key}/windows", arrays, {}, {**windows, "parameters": list(PARAMETERS)})
     if "traces" in names and traced is not None:
         shape = (0, len(traced), dim)
-        chunks = (traces_chunk(len(traced), dim), len(traced), dim)
+        chunks = (*traces_chunk(len(traced), dim), dim)
         arrays = {"values": array_metadata(shape, chunks, "float32", ("update", "token", "dim"))}
         Stream.create(store, f"{key}/traces", arrays, {"token": traced})
     if "statistics" in names:
@@ -449,9 +517,28 @@ def create_table(
         Stream.create(store, f"{key}/statistics", arrays, {"group": np.arange(groups, dtype=np.int64)})
 
 
-def traces_chunk(traced: int, dim: int) -> int:
-    """Updates in a chunk of the traces: as many as fit in 16 MB, at most 1,024."""
-    return int(np.clip(LARGEST_CHUNK // max(1, traced * dim * 4), 1, 1024))
+def traces_chunk(traced: int, dim: int) -> tuple[int, int]:
+    """Updates and tokens in a chunk of the traces: at most 16 MB, and many updates of few tokens, for one token's path is what is read.
+
+    The updates of a chunk wait in memory until it is full: at most 64 MB, and at most 1,024 updates.
+    """
+    updates = int(np.clip(OPEN_TRACES // max(1, traced * dim * 4), 1, 1024))
+    tokens = int(np.clip(LARGEST_CHUNK // (updates * dim * 4), 1, max(1, traced)))
+    return updates, math.ceil(traced / math.ceil(traced / tokens)) if traced else 1
+
+
+def buffered(target: Store, key: str) -> int:
+    """Updates in a chunk of every array of a stream that is there.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    group = target.read_json(f"{key}/zarr.json") or {}
+    members = group.get("consolidated_metadata", {}).get("metadata", {})
+    lengths = {m["chunk_grid"]["configuration"]["chunk_shape"][0] for n, m in members.items() if n != "update" and m["dimension_names"][0] == "update"}  # fmt: skip
+    if len(lengths) != 1:
+        raise UserError(f"expected a stream of a dump at {target.path}/{key}; found none; the dump is damaged")
+    return int(lengths.pop())
 
 
 def create_exposure(store: Store, counters: Sequence[Counters]) -> None:
