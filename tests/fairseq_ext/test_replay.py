@@ -366,9 +366,10 @@ def test_bad_input_ends_with_one_line_and_leaves_nothing(
         (["--from", "5", "--to", "5"], 2, "expected 0 <= A < B"),
         (["--from", "x", "--to", "5"], 2, "invalid int value"),
         (["--from", "5", "--to", "9", "--record-dir", "x"], 2, "unrecognized arguments"),
+        (["--from", "5", "--to", "9", "--out", "s3://bucket/new"], 2, "expected a folder, found s3://bucket/new"),
     ):
         with pytest.raises(SystemExit) as ended:
-            main([str(two[0]), *words, *out])
+            main([str(two[0]), *out, *words])
         assert ended.value.code == status
         said = capsys.readouterr().err
         assert says in said
