@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from ..errors import UserError
 from ..recording import attributes as described
 from ..recording import masters, sides, store
+from ..recording.command import Parser, folder
 from ..recording.config import RecordingConfig
 from ..recording.lock import holder
 from . import configuration
@@ -33,14 +35,6 @@ STAGED = ".replaying.tmp"
 PASSED = [f for f in dataclasses.fields(RecordingConfig) if f.name.startswith("record_")]
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line and end the process with status 2."""
-
-    def error(self, message: str) -> Any:
-        print(f"error: {' '.join(message.split())}; see {self.prog} --help", file=sys.stderr)
-        sys.exit(2)
-
-
 def parser() -> argparse.ArgumentParser:
     result = Parser(
         prog=COMMAND,
@@ -49,11 +43,13 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument(
-        "run", type=Path, metavar="RUN", help="the run's folder (with dump.zarr and checkpoints), or its dump"
+        "run", type=folder, metavar="RUN", help="the run's folder (with dump.zarr and checkpoints), or its dump"
     )
     result.add_argument("--from", dest="first", type=int, required=True, metavar="A", help="first update of the window")
     result.add_argument("--to", dest="last", type=int, required=True, metavar="B", help="last update of the window")
-    result.add_argument("--out", type=Path, required=True, metavar="NEW_RUN", help="the new folder; it must not exist")
+    result.add_argument(
+        "--out", type=folder, required=True, metavar="NEW_RUN", help="the new folder; it must not exist"
+    )
     result.add_argument(
         "--checkpoints", type=Path, metavar="DIR", help="the run's checkpoints (default: RUN/checkpoints)"
     )
@@ -66,8 +62,11 @@ def parser() -> argparse.ArgumentParser:
         if field.name in ("record_dir", "record_overwrite"):
             continue
         kind = field.type if field.type in (int, float) else str
+        choices = [str(c) for c in field.type] if isinstance(field.type, EnumMeta) else None
         text = str(field.metadata.get("help", "")).replace("%", "%%")
-        group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, choices=choices, default=argparse.SUPPRESS, help=text
+        )
     return result
 
 

@@ -59,7 +59,7 @@ def recording(attributes: dict[str, Any], given: dict[str, Any], first: int, las
     whole = (
         {} if {"record_snapshots", "record_windows"} & given.keys() else {"record_snapshots": f"window:{first}:{last}"}
     )
-    added = {**whole, **given}
+    added = {"record_when_behind": "block", **whole, **given}  # a replay leaves nothing out unless it is told to
     for name, value in added.items():
         if name in SCHEDULES:
             asked = Schedule.parse(str(value), f"--{name.replace('_', '-')}")

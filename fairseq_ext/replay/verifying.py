@@ -105,7 +105,7 @@ def compare(original: Original, replayed: Records, attributes: dict[str, Any]) -
     for key in original.records.updates:
         if sort_of(key) == "windows":
             _compare_windows(original.records, replayed, key, found)
-        elif key in replayed.updates:
+        elif key in replayed.updates and sort_of(key) != "gaps":
             updates = np.intersect1d(original.records.updates[key], replayed.updates[key])
             differences = []
             for name in sorted(set(replayed.names(key)) & set(original.records.names(key))):

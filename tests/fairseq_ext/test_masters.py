@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from fairseq.optim import FP16Optimizer
+from fairseq.optim import AMPOptimizer, FP16Optimizer
 from fairseq.optim.adam import FairseqAdam
 from fairseq.optim.fp16_optimizer import MemoryEfficientFP16Optimizer
 from omegaconf import OmegaConf
@@ -208,6 +208,33 @@ def test_batches_that_an_overflow_threw_away_are_not_counted() -> None:
     task.optimizer_step(optimizer, model, 1)
     assert task.exposure.counts["drawn"].tolist() == [0, 0, 2, 0, 2]
     assert task.exposure.counts["visible"].tolist() == [0, 0, 4, 0, 4, 0, 0, 0, 0]
+
+
+class Scaled(AMPOptimizer):
+    """fairseq's, with a scaler that works on the CPU: the one that fairseq makes is off without CUDA."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._grad_scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+
+
+def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
+    task, model = Task(), Model()
+    cfg = config("amp")
+    params = [p for p in model.parameters() if p.requires_grad]
+    optimizer = Scaled(cfg, params, FairseqAdam(cfg.optimizer, params))
+    recorded: list[int] = []
+    task.recorder = SimpleNamespace(on=True, attached=True, before_step=lambda _: None, after_step=recorded.append)
+    for number, example in enumerate((1, 2, 3)):
+        optimizer.zero_grad()
+        sample = {"id": torch.tensor([example]), "tokens": torch.tensor([example])}
+        task.train_step(sample, model, lambda *_: None, optimizer, 0)
+        if number == 1:
+            params[0].grad[0] = torch.inf
+        optimizer.clip_grad_norm(0.0)
+        task.optimizer_step(optimizer, model, len(recorded))
+    assert recorded == [1, 2]
+    assert task.exposure.counts["drawn"].tolist() == [0, 1, 0, 1, 0]
 
 
 # An optimiser that writes down, after each step, the parameters that have the table's shape: under --fp16 those are the masters.

@@ -350,6 +350,8 @@ def test_given_schedules_are_added_to_the_runs() -> None:
     found = configuration.recording(attributes, {"record_traces": "every:2", "record_exposure": "none"}, 5, 8)
     assert found["record_snapshots"] == "log2,window:5:8"
     assert (found["record_traces"], found["record_exposure"], found["record_queue"]) == ("every:3,every:2", "none", 9)
+    gaps = {"recording": {"options": {"record_when_behind": "gap"}}}
+    assert configuration.recording(gaps, {}, 5, 8)["record_when_behind"] == "block"
     assert configuration.recording(attributes, {"record_snapshots": "at:6"}, 5, 8)["record_snapshots"] == "log2,at:6"
     assert configuration.recording(attributes, {"record_windows": "window:5:8"}, 5, 8)["record_snapshots"] == "log2"
     with pytest.raises(UserError, match="--record-snapshots: expected"):
@@ -364,9 +366,10 @@ def test_bad_input_ends_with_one_line_and_leaves_nothing(
         (["--from", "5", "--to", "5"], 2, "expected 0 <= A < B"),
         (["--from", "x", "--to", "5"], 2, "invalid int value"),
         (["--from", "5", "--to", "9", "--record-dir", "x"], 2, "unrecognized arguments"),
+        (["--from", "5", "--to", "9", "--out", "s3://bucket/new"], 2, "expected a folder, found s3://bucket/new"),
     ):
         with pytest.raises(SystemExit) as ended:
-            main([str(two[0]), *words, *out])
+            main([str(two[0]), *out, *words])
         assert ended.value.code == status
         said = capsys.readouterr().err
         assert says in said
