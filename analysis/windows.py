@@ -47,7 +47,7 @@ class Rows:
 
     def values(self) -> NDArray[np.float32]:
         """The rows of the last snapshot: float32 (n, dim)."""
-        return self.known[0] * np.float32(self.step) if self.step else self.known[0]
+        return self.known[0].astype(np.float32) * np.float32(self.step) if self.step else self.known[0]
 
     def _recount(self, values: NDArray, step: float) -> NDArray[np.int32]:
         if self.step == 0:

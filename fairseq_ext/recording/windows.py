@@ -105,7 +105,7 @@ class Decoder:
 
     def newest(self, rows: slice = slice(None)) -> NDArray[np.float32]:
         """Rows of the last snapshot, float32 [n, dim]."""
-        return self.real[0][rows] if self.real else self.steps[0][rows] * np.float32(self.step)
+        return self.real[0][rows] if self.real else self.steps[0][rows].astype(np.float32) * np.float32(self.step)
 
 
 class WindowEncoder:

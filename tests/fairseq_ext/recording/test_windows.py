@@ -136,6 +136,7 @@ def test_lossy_keeps_its_bound_whatever_happens(tables: list[np.ndarray], step: 
         decoder.decode(frame.residual.copy(), frame.parameters())
         error = np.abs(decoder.newest().astype(np.float64) - values)
         assert (error <= 0.5 * frame.step + 2.0**-22 * np.abs(values).max()).all()
+        assert decoder.newest().dtype == np.float32
         if frame.step == 0:
             assert decoder.newest().tobytes() == values.tobytes()
 
