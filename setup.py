@@ -35,7 +35,7 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "cluster": ["dask[array]>=2025.1"],
+    "cluster": ["dask[array,distributed]>=2025.1"],
     "remote": ["universal-pathlib>=0.3,<0.4", "s3fs>=2025.1", "gcsfs>=2025.1"],  # analysis of a dump in object storage
     "test": [
         "pytest>=8",
@@ -43,7 +43,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "xarray>=2025.1",
-        "dask[array]>=2025.1",
+        "dask[array,distributed]>=2025.1",
         "jsonschema>=4.20",
         "selenium>=4.20",
         "universal-pathlib>=0.3,<0.4",

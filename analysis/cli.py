@@ -102,13 +102,19 @@ def plain(value: Any) -> Any:
 
 def write_json(out: Path, name: str, content: Any) -> Path:
     """Write `out/name.json` to a temporary name and rename it; the path."""
+    return write_text(
+        out, f"{name}.json", json.dumps(plain(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    )
+
+
+def write_text(out: Path, name: str, text: str) -> Path:
+    """Write the file `out/name` to a temporary name and rename it; the path. Creates `out`. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
-    target = out / f"{name}.json"
-    handle, temporary = tempfile.mkstemp(dir=out, prefix=f".{name}.")
+    target = out / name
+    handle, temporary = tempfile.mkstemp(dir=out, prefix=f".{target.stem}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plain(content), file, ensure_ascii=False, indent=1, allow_nan=False)
-            file.write("\n")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
     except BaseException:

@@ -20,9 +20,10 @@ from typing import Any
 import zarr
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 
+from gaps import gap_note
 from places import open_group, place, unreachable
 from signatures import run_place, signature
-from streams import DumpError, first_line
+from streams import DumpError, Node, first_line
 from table import Group, Table
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Dump", "DumpError", "Group", "Table", "run_place", "signature"]
@@ -87,6 +88,11 @@ class Dump:
         if not isinstance(tables, list) or not tables:
             raise DumpError(f"{path}: the dump lists no tables (attribute `tables` is {tables!r}); record it again")
         return cls(path, root, attrs)
+
+    @property
+    def gap_note(self) -> str | None:
+        """One sentence on what was left out while training went on; None where nothing was."""
+        return gap_note(Node(self._root, lambda text: DumpError(f"{self.path}: {text}")))
 
     def table(self, name: str | None = None) -> Table:
         """The table `name` (its name or one of its aliases), the main one by default."""

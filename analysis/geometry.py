@@ -110,13 +110,24 @@ def snapshot_statistics(
     them are NaN. Raises GeometryError as `row_geometry` does.
     """
     rows = row_geometry(values, table)
+    nothing = np.full(len(table.groups), np.nan)
+    result = table_statistics(rows, table)
+    for name in ("drift", "update_norm", "update_shared"):
+        result |= {name: np.nan, f"{name}_group": nothing}
+    if initial is not None:
+        result |= drift_statistics(values, initial, table, rows)
+    if previous is not None:
+        result |= movement_statistics(values, previous, table, rows)
+    return result
+
+
+def table_statistics(rows: RowGeometry, table: Rows) -> dict[str, Any]:
+    """The statistics that need one snapshot alone: cosines, norms, correlations with frequency; also by group (groups,)."""
     pool, groups = rows.pool, len(table.groups)
-    n = int(pool.sum())
     seen = pool & (table.counts > 0)
     log_seen, log_all = np.log(table.counts[seen]), np.log(table.counts[pool] + 1)
-    nothing = np.full(groups, np.nan)
-    result: dict[str, Any] = {
-        "mean_cosine": mean_pairwise(rows.unit_sum, n),
+    return {
+        "mean_cosine": mean_pairwise(rows.unit_sum, int(pool.sum())),
         "mean_cosine_group": group_means(rows.mean_cosine, table.group, rows.live, groups),
         "mean_cosine_within": np.array(
             [mean_pairwise(total, int(size)) for total, size in zip(rows.unit_sums, rows.sizes, strict=True)]
@@ -130,20 +141,43 @@ def snapshot_statistics(
         "spearman_seen": spearman(rows.mean_cosine[seen], log_seen),
         "pearson_all": pearson(rows.mean_cosine[pool], log_all),
         "spearman_all": spearman(rows.mean_cosine[pool], log_all),
-        "drift": np.nan,
-        "drift_group": nothing,
-        "update_norm": np.nan,
-        "update_norm_group": nothing,
-        "update_shared": np.nan,
-        "update_shared_group": nothing,
     }
-    if initial is not None:
-        distance = np.sqrt(_changes(values, initial, table, "the snapshot of update 0")[0])
-        result["drift"] = float(distance[pool].mean())
-        result["drift_group"] = group_means(distance, table.group, rows.live, groups)
-    if previous is not None:
-        result |= _movement(values, previous, table, rows)
-    return result
+
+
+def drift_statistics(values: Floats, initial: Floats, table: Rows, rows: RowGeometry) -> dict[str, Any]:
+    """Mean distance of the rows from where `initial` (rows, dim) has them: `drift`, and `drift_group` (groups,)."""
+    distance = np.sqrt(_changes(values, initial, table, "the snapshot of update 0")[0])
+    by_group = group_means(distance, table.group, rows.live, len(table.groups))
+    return {"drift": float(distance[rows.pool].mean()), "drift_group": by_group}
+
+
+def movement_statistics(values: Floats, previous: Floats, table: Rows, rows: RowGeometry) -> dict[str, Any]:
+    """Length of the rows' change since `previous` (rows, dim), and how much of it lies along one direction: `update_*`.
+
+    Twice: over all counted rows, and within each frequency group along the group's own direction.
+    """
+    groups = len(table.groups)
+    squares, sums = _changes(values, previous, table, "the table before the update", rows)
+    directions = np.zeros_like(sums)
+    lengths = np.linalg.norm(sums, axis=1)
+    np.divide(sums, lengths[:, None], out=directions, where=lengths[:, None] > 0)
+    along = np.zeros(groups + 1)
+    for block, part in _blocks(values, previous):
+        dots = (block @ directions.T) ** 2
+        member = _members(table.group[part], rows.live[part], groups)
+        along[:groups] += np.einsum("ij,ji->i", member, dots[:, :groups])
+        along[groups] += rows.pool[part] @ dots[:, groups]
+    totals = np.append(
+        np.bincount(table.group[table.group >= 0], weights=(squares * rows.live)[table.group >= 0], minlength=groups),
+        squares[rows.pool].sum(),
+    )
+    shared = np.divide(along, totals, out=np.full(groups + 1, np.nan), where=(totals > 0) & (lengths > 0))
+    return {
+        "update_norm": float(np.sqrt(squares[rows.pool].mean())),
+        "update_norm_group": np.sqrt(group_means(squares, table.group, rows.live, groups)),
+        "update_shared": float(shared[groups]),
+        "update_shared_group": shared[:groups],
+    }
 
 
 def mean_pairwise(unit_sum: Floats, n: int) -> float:
@@ -174,35 +208,6 @@ def unit_rows(values: Floats) -> NDArray[np.float32]:
         _check_finite(norms, part, "the snapshot")
         result[part] = block / np.where(norms > 0, norms, 1)[:, None]
     return result
-
-
-def _movement(values: Floats, previous: Floats, table: Rows, rows: RowGeometry) -> dict[str, Any]:
-    """Length of the last update's change of the rows, and how much of it lies along one direction.
-
-    Twice: over all counted rows, and within each frequency group along the group's own direction.
-    """
-    groups = len(table.groups)
-    squares, sums = _changes(values, previous, table, "the table before the update", rows)
-    directions = np.zeros_like(sums)
-    lengths = np.linalg.norm(sums, axis=1)
-    np.divide(sums, lengths[:, None], out=directions, where=lengths[:, None] > 0)
-    along = np.zeros(groups + 1)
-    for block, part in _blocks(values, previous):
-        dots = (block @ directions.T) ** 2
-        member = _members(table.group[part], rows.live[part], groups)
-        along[:groups] += np.einsum("ij,ji->i", member, dots[:, :groups])
-        along[groups] += rows.pool[part] @ dots[:, groups]
-    totals = np.append(
-        np.bincount(table.group[table.group >= 0], weights=(squares * rows.live)[table.group >= 0], minlength=groups),
-        squares[rows.pool].sum(),
-    )
-    shared = np.divide(along, totals, out=np.full(groups + 1, np.nan), where=(totals > 0) & (lengths > 0))
-    return {
-        "update_norm": float(np.sqrt(squares[rows.pool].mean())),
-        "update_norm_group": np.sqrt(group_means(squares, table.group, rows.live, groups)),
-        "update_shared": float(shared[groups]),
-        "update_shared_group": shared[:groups],
-    }
 
 
 def _changes(

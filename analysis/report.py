@@ -100,6 +100,8 @@ def _build(
             if dump is not None:
                 table = dump.table()
                 last = int(table.snapshot_updates[-1]) if len(table.snapshot_updates) else None
+                if note := dump.gap_note:
+                    report.missing.append(Missing(f"{entry.name}: {note}."))
                 report.signatures.append(signature(dump, table, last))
                 report.updates[entry.name] = "none" if last is None else f"{last:,}"
     report.missing += [

@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
 
+from gaps import read_gaps
 from streams import DumpError, Node, first_line
 from windows import Windows
 
@@ -46,7 +47,8 @@ class Table:
         self.dump = dump
         self.name = name
         self.folder = dump.path / "tables" / name
-        self._node = Node(root, self.error).child(f"tables/{name}")
+        self._root = Node(root, self.error)
+        self._node = self._root.child(f"tables/{name}")
         attrs = dict(self._node.group.attrs)
         try:
             self.aliases: list[str] = list(attrs.get("aliases", []))
@@ -255,6 +257,15 @@ class Table:
         places = [self._index(self.trace_tokens, self.row_of(token), "trace") for token in tokens]
         return stream.read_finite("values", (slice(0, shape[0]), places), shape, "traces")
 
+    # Gaps
+
+    def gaps(self, stream: str) -> NDArray[np.int64]:
+        """Updates of `stream` (`snapshots`, `traces`, `windows`) that were due and left out, because the writer was behind: int64 (n,).
+
+        They are not lost: training was not to wait for them (`--record-when-behind gap`). Empty where nothing was left out.
+        """
+        return read_gaps(self._root, stream)
+
     # Statistics
 
     @cached_property
@@ -319,5 +330,7 @@ class Table:
             return place
         if what == "trace":
             raise self.error(f"row {wanted} ({self.texts[wanted]!r}) was not traced; {len(known)} rows were")
+        if wanted in self.gaps("snapshots"):
+            raise self.error(f"no snapshot of update {wanted}: it was left out while training went on (a gap)")
         listed = ", ".join(map(str, known)) if len(known) <= 12 else f"{len(known)} from {known[0]} to {known[-1]}"
         raise self.error(f"no snapshot of update {wanted}; listed are {listed or 'none'}")

@@ -1,12 +1,15 @@
-"""Places where a test can kill the process, to show that a crash there loses nothing.
+"""Places where a test can kill the process, raise an error or hold a thread, to show that nothing is lost by it.
 
-``EMBEDDING_LAB_FAILPOINT=NAME`` or ``NAME:K`` kills the process with SIGKILL the first (K-th) time that it reaches NAME. Without
-the variable nothing happens.
+``EMBEDDING_LAB_FAILPOINT=NAME`` or ``NAME:K`` kills the process with SIGKILL the first (K-th) time that it reaches NAME.
+``NAME:K:raise=ERROR`` raises one of Python's own errors there instead, ``NAME:K:hold=FIFO`` waits until the named pipe gives a byte.
+Without the variable nothing happens.
 """
 
+import builtins
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 VARIABLE = "EMBEDDING_LAB_FAILPOINT"
 NAMES = (
@@ -28,16 +31,25 @@ _reached: Counter[str] = Counter()
 
 
 def reach(name: str) -> None:
-    """Kill this process if the environment asks for it here.
+    """Kill this process, raise or wait, if the environment asks for it here.
 
     Raises:
         ValueError: ``name`` is not in :data:`NAMES`.
+        BaseException: what the environment names.
     """
     if name not in NAMES:
         raise ValueError(f"unknown failpoint {name!r}")
-    wanted, _, nth = os.environ.get(VARIABLE, "").partition(":")
+    wanted, nth, action = [*os.environ.get(VARIABLE, "").split(":", 2), "", ""][:3]
     if wanted != name:
         return
     _reached[name] += 1
-    if _reached[name] == int(nth or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if _reached[name] != int(nth or 1):
+        return
+    kind, _, what = action.partition("=")
+    if kind == "raise":
+        raise getattr(builtins, what)()
+    if kind == "hold":
+        with Path(what).open("rb", buffering=0) as pipe:
+            pipe.read(1)
+        return
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.multihead_attention import MultiheadAttention
+from fairseq.optim import AMPOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -210,6 +211,5 @@ def speed_up_dropout(model: nn.Module, on_cpu: bool) -> int:
 
 
 def loss_scale(optimizer: Any) -> float | None:
-    """The loss scale of ``--amp``, or ``None`` without."""
-    scaler = getattr(optimizer, "scaler", None)
-    return float(scaler.get_scale()) if scaler is not None else None
+    """The loss scale of ``--amp``, or ``None`` without: that of ``--fp16`` says nothing here, for its overflows never get to a step."""
+    return float(optimizer.scaler.get_scale()) if isinstance(optimizer, AMPOptimizer) else None

@@ -187,7 +187,7 @@ step check "checking that everything loads" env -u PYTHONDONTWRITEBYTECODE .venv
 import torch._dynamo, torch.utils.tensorboard, fairseq_cli.train, fairseq_cli.generate, fairseq_cli.hydra_train, fairseq_cli.preprocess, fairseq_ext
 for name in ("gensim.models", "matplotlib.pyplot", "openTSNE", "pandas", "plotly.graph_objects", "scipy.stats", "sklearn.cluster", "sklearn.decomposition",
              "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", "tensorstore", "tokenizers", "zarr", *sys.argv[1:]):
-    importlib.import_module(name)' $([[ ,$SETUP_EXTRAS, != *,test,* ]] || echo dask.array hypothesis pytest selenium.webdriver xarray)
+    importlib.import_module(name)' $([[ ,$SETUP_EXTRAS, != *,test,* ]] || echo dask.array distributed hypothesis pytest selenium.webdriver xarray)
 rm -rf "$STATE/wheels"
 echo "$STAMP" >"$STATE/stamp.partial"
 mv "$STATE/stamp.partial" "$STATE/stamp"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..errors import UserError
 from .schedule import SYNTAX, Schedule
@@ -83,7 +83,18 @@ class RecordingConfig(FairseqDataclass):
         default=16, metadata={"help": "rows traced of each frequency group beside the words, if no file is given"}
     )
     record_queue: int = field(
-        default=4, metadata={"help": "records that may wait for the writer before training waits for it"}
+        default=4,
+        metadata={
+            "help": "snapshots and traces that may wait for the writer; with the one that is written they bound the memory. "
+            "What happens when so many wait: --record-when-behind"
+        },
+    )
+    record_when_behind: ChoiceEnum(["block", "gap"]) = field(
+        default="block",
+        metadata={
+            "help": "when the queue is full: block, training waits for the writer; gap, snapshots and traces of that update are left out, and the "
+            "dump lists the gap. Statistics and exposure are always recorded"
+        },
     )
     record_overwrite: bool = field(
         default=False, metadata={"help": "delete an existing dump at --record-dir and start anew"}

@@ -15,6 +15,7 @@ from .contents import METADATA, Unreadable
 from .findings import DAMAGED, NO_DUMP, Findings
 from .lock import SUFFIX, holder, lock_file
 from .stream_check import check_stream, listed_bytes
+from .telling import some
 
 BESIDE = (".creating.tmp", ".deleted.tmp", ".importing.tmp", replacing.STAGED, replacing.ASIDE)
 AGAIN = 3  # times that a stream is checked while a run records into it, before what is found wrong is believed
@@ -65,6 +66,7 @@ def check_dump(path: Path, wanted: dict[str, set[int]] | None = None) -> Finding
             found.streams.append(stream)
     finally:
         progress.close()
+    _check_gaps(found)
     _look_around(known, keys)
     found.judge()
     return found
@@ -227,6 +229,20 @@ def _contradictions(columns: dict[str, NDArray[Any]], groups: Any, rows: int, si
     if served and not np.array_equal(sum(served), count):
         wrong.append("counts by side do not sum to the counts")
     return wrong
+
+
+def _check_gaps(found: Findings) -> None:
+    """Compare what is listed as left out with what the streams hold: an update is recorded or left out, not both."""
+    for gaps in found.streams:
+        if contents.sort_of(gaps.key) != "gaps":
+            continue
+        for stream in found.streams:
+            if stream.key.startswith("tables/") and contents.sort_of(stream.key) == gaps.key.rpartition("/")[2]:
+                both = sorted(set(gaps.updates) & set(stream.updates))
+                if both:
+                    found.problems.append(
+                        f"{gaps.key} lists update {some(both)} as left out, but {stream.key} holds it"
+                    )
 
 
 def _look_around(known: _Known, streams: list[str]) -> None:

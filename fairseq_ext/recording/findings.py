@@ -72,6 +72,11 @@ class Findings:
     advice: list[str] = field(default_factory=list)
 
     @property
+    def gaps(self) -> dict[str, list[int]]:
+        """The updates of which records were left out while training went on, by what the streams are, where there are any."""
+        return {s.key.removeprefix("gaps/"): s.updates for s in self.streams if s.key.startswith("gaps/") and s.updates}
+
+    @property
     def lost(self) -> int:
         """Records that are listed and cannot be read."""
         return sum(len(stream.lost) + stream.unknown for stream in self.streams)
@@ -114,6 +119,10 @@ class Findings:
             "notes": self.notes,
             "surplus": {"files": self.surplus_files, "bytes": self.surplus_bytes},
             "leftovers": self.leftovers,
+            "gaps": {
+                name: {"updates": len(updates), "first": updates[0], "last": updates[-1]}
+                for name, updates in self.gaps.items()
+            },
             "pruned": self.attributes.get("pruned"),
             "advice": self.advice,
         }

@@ -163,7 +163,7 @@ def _plan(dump: Path, request: Request) -> tuple[Findings, list[StreamPlan]]:
                 stream.bytes,
             )
         )
-    if not any(plan.kept for plan in plans):
+    if not any(plan.kept for plan in plans if contents.sort_of(plan.key) != "gaps"):
         raise UserError(f"{dump}: no record would be kept; give wider schedules, or leave --strict out")
     return found, plans
 
@@ -192,8 +192,9 @@ def _kept(updates: list[int], request: Request, key: str, bases: dict[int, int])
 def _plan_lines(dump: Path, found: Findings, plans: list[StreamPlan], request: Request) -> list[str]:
     would = "would keep" if request.dry_run else "kept"
     said = [f"{dump}"]
-    width = max(len(plan.key) for plan in plans)
-    for plan in plans:
+    told = [plan for plan in plans if contents.sort_of(plan.key) != "gaps"]  # these stay as they are
+    width = max(len(plan.key) for plan in told)
+    for plan in told:
         lost = f", {plan.damaged:,} that cannot be read left out" if plan.damaged and request.drop_damaged else ""
         share = plan.bytes * len(plan.kept) / max(1, plan.records)
         said.append(

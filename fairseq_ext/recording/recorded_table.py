@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import store
 from .config import Streams
+from .copies import Copy, TableCopies
 from .rows import Rows
 from .statistics import CHEAP, CORRELATIONS, MOVEMENT, TableStatistics
 from .tables import TableSpec
@@ -17,10 +18,13 @@ from .windows import WindowEncoder
 
 
 class RecordedTable:
-    """A table while it is recorded."""
+    """A table while it is recorded; ``master`` is what is recorded in place of the parameter (:mod:`.masters`)."""
 
-    def __init__(self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams) -> None:
+    def __init__(
+        self, spec: TableSpec, side: str, rows: Rows, traced: np.ndarray, streams: Streams, master: Tensor | None = None
+    ) -> None:
         self.spec, self.side, self.rows, self.traced = spec, side, rows, traced
+        self._master = master
         device = spec.parameter.device
         self.statistics = TableStatistics(rows, device)
         self.traced_on_device = torch.from_numpy(traced).to(device)
@@ -36,19 +40,11 @@ class RecordedTable:
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
         self.open: dict[str, store.Stream] = {}
+        self.copies = TableCopies(device)
         self.encoder: WindowEncoder | None = None
-        self.encoded: collections.deque[Tensor] = (
-            collections.deque()
-        )  # copies that the encoder still reads, oldest first
-        self.free: collections.deque[Tensor] = collections.deque(maxlen=2)  # copies that the writer has written
-
-    def copy(self) -> Tensor:
-        """A copy of the table, in memory that was used before if there is any: clearing new pages takes longer than copying."""
-        try:
-            return self.free.popleft().copy_(self.weight)
-        except IndexError:
-            return self.weight.clone()
+        self.encoded: collections.deque[Copy] = collections.deque()  # what the encoder still reads, oldest first
 
     @property
     def weight(self) -> Tensor:
-        return self.spec.parameter.detach()
+        """The weights that are trained and recorded, float32 [V, d]; shares their storage."""
+        return self.spec.parameter.detach() if self._master is None else self._master

@@ -27,9 +27,10 @@ from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
 from ..errors import UserError
-from . import attributes, place, resuming, space, store, traces
+from . import attributes, cost, gaps, masters, place, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, check
+from .copies import Copy
 from .exposure import Exposure
 from .recorded_table import RecordedTable
 from .sides import Counted, Side, side_of
@@ -85,6 +86,7 @@ class Recorder:
         self.tables: list[RecordedTable] = []
         self.writer: AsyncWriter | None = None
         self.lock: place.Lock | None = None
+        self.gaps: gaps.Gaps | None = None
         self.last_recorded = -1
         self.exposure: Exposure | None = None
         self.sampling: dict[str, Any] | None = None
@@ -93,8 +95,11 @@ class Recorder:
         self.exit_status: int | None = None
         self._unconfirmed: int | None = None
         self._files: dict[str, int] = {}
+        self.initial: dict[str, np.ndarray] = {}  # tables at update 0, for a replay, which begins later
+        self.until: int | None = None  # the replay's last update
         if self.streams is not None:
-            self._refuse_unsupported()
+            on_cpu = bool(self._section("common").get("cpu")) or not torch.cuda.is_available()
+            masters.refuse_unsupported(config, on_cpu)
 
     @property
     def on(self) -> bool:
@@ -110,24 +115,6 @@ class Recorder:
 
     def _section(self, name: str) -> dict[str, Any]:
         return self.config.get(name) or {}
-
-    def _refuse_unsupported(self) -> None:
-        common = self._section("common")
-        if self._section("distributed_training").get("ddp_backend") == "fully_sharded":
-            raise UserError(
-                "recording needs whole embedding tables on one rank; --ddp-backend fully_sharded (FSDP) shards them; "
-                "use --ddp-backend pytorch_ddp or legacy_ddp, or leave --record-dir out"
-            )
-        half = [
-            f"--{n.replace('_', '-')}"
-            for n in ("fp16", "bf16", "memory_efficient_fp16", "memory_efficient_bf16")
-            if common.get(n)
-        ]
-        if half:
-            raise UserError(
-                f"recording needs 32-bit tables (an update is smaller than half precision can show); found {' '.join(half)}; "
-                "use --amp or --autocast, which keep the weights in 32 bits, or leave --record-dir out"
-            )
 
     # -- the checkpoint's side ------------------------------------------------------------------------------------------------
 
@@ -159,8 +146,13 @@ class Recorder:
     # -- attaching -----------------------------------------------------------------------------------------------------------
 
     @_ends_the_run
-    def attach(self, model: nn.Module, update: int) -> None:
+    def attach(self, model: nn.Module, update: int, optimizer: Any = None) -> None:
         """Begin to record a model that has taken ``update`` steps.
+
+        Args:
+            model: wrapped or not.
+            update: its number of steps.
+            optimizer: fairseq's, which may hold the weights that are trained (:mod:`.masters`).
 
         Raises:
             UserError: nothing to record, no space, or an existing dump that does not match this run.
@@ -172,13 +164,19 @@ class Recorder:
         counted = corpora.count(self.data, split, self.sides)
         lengths = [len(side.dictionary) for side in self.sides]
         specs = find_tables(model, lengths, self.options.record_tables)
-        self.tables = [self._table(spec, counted) for spec in specs]
+        weights = masters.of_tables([spec.parameter for spec in specs], optimizer)
+        self.tables = [self._table(spec, counted, weight) for spec, weight in zip(specs, weights, strict=True)]
+        if update > 0 and any(weight is not None for weight in weights):
+            logger.warning(
+                f"the checkpoint at update {update} holds 16-bit weights: fairseq rounded the fp32 master weights to them, and the change from "
+                f"update {update} to {update + 1} in the dump includes that rounding"
+            )
         self.corpus = counted.corpus
         self._open_exposure: dict[str, store.Stream] = {}
         self.identity = self._identity()
         self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
-        last = int(self._section("optimization").get("max_update") or 0) or None
+        last = self.until or int(self._section("optimization").get("max_update") or 0) or None
         sizes = [(len(t.rows), t.spec.dim, len(t.traced), len(t.rows.groups)) for t in self.tables]
         counters = sum(map(len, self.exposure.counts.values())) if self.exposure else 0
         needed = space.estimate(self.streams, sizes, update, last, counters, self.options.record_window_encoding)
@@ -197,7 +195,10 @@ class Recorder:
         self.writer = AsyncWriter(self.options.record_queue)
         self._finish_at_exit()
         if begins:
-            if update > 0:
+            for table in self.tables if self.streams.movement else ():
+                if table.spec.name in self.initial:
+                    table.initial = torch.from_numpy(self.initial[table.spec.name]).to(table.weight.device)
+            if update > 0 and self.streams.movement and any(table.initial is None for table in self.tables):
                 logger.warning(f"the recording begins at update {update}: drift from update 0 is not known to it")
             self._record(update)
         else:
@@ -225,7 +226,7 @@ class Recorder:
         if self.lock is not None:
             self.lock.release()
 
-    def _table(self, spec: TableSpec, counted: Counted) -> RecordedTable:
+    def _table(self, spec: TableSpec, counted: Counted, weight: Tensor | None) -> RecordedTable:
         side = side_of((spec.name, *spec.aliases), self.sides)
         rows = counted.rows(side)
         chosen = self.options.record_trace_tokens
@@ -234,7 +235,7 @@ class Recorder:
             if chosen
             else traces.default_rows(rows, self.options.record_trace_sample)
         )
-        return RecordedTable(spec, side, rows, traced, self.streams)
+        return RecordedTable(spec, side, rows, traced, self.streams, weight)
 
     def _identity(self) -> dict[str, Any]:
         """What a run must share with a dump to continue it."""
@@ -310,11 +311,11 @@ class Recorder:
             store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced, windows)
         if self._counts:
             store.create_exposure(target, self.exposure.counters)
+        if self._may_leave_out:
+            gaps.add_streams(target, self._large)
 
     def _precision(self) -> str:
-        if self._section("common").get("amp"):
-            return "amp"
-        return str(self._section("task").get("autocast_used") or "fp32")
+        return masters.named(self._section("common"), self._section("task").get("autocast_used"))
 
     def _open(self, update: int, fresh: bool) -> bool:
         """Open the dump's streams and cut what lies past ``update``; returns whether the recording begins (anew) there."""
@@ -324,7 +325,8 @@ class Recorder:
         theirs = (self._checkpoint or {}).get("identity") if not fresh else None
         first = resuming.require_same_run(self.path, known, self.identity, self.identity_hash, theirs, update)
         begins = update == first
-        dropped = 0
+        self.gaps = gaps.Gaps(self.store, self._large, self._may_leave_out, update if update > first else first - 1)
+        dropped = self.gaps.dropped
         for table in self.tables:
             for name in table.names:
                 key, buffered = f"tables/{table.spec.name}/{name}", self._buffered(table, name)
@@ -358,9 +360,25 @@ class Recorder:
         dropped = stream.cut(update if update > first else first - 1)
         last = update if not fresh and update > first else first - 1
         resuming.require_every_update(
-            self.path, known, key, stream.updates, lambda u: self._scheduled(name, u, first), first, last
+            self.path,
+            known,
+            key,
+            stream.updates,
+            lambda u: self._scheduled(name, u, first),
+            first,
+            last,
+            self.gaps.listed(name),
         )
         return stream, dropped
+
+    @property
+    def _large(self) -> list[str]:
+        """The streams whose records may be left out, of all tables."""
+        return [name for name in gaps.MAY_GAP if any(name in table.names for table in self.tables)]
+
+    @property
+    def _may_leave_out(self) -> bool:
+        return str(self.options.record_when_behind) == "gap"
 
     @property
     def _counts(self) -> bool:
@@ -382,6 +400,8 @@ class Recorder:
     @_ends_the_run
     def before_step(self, update: int) -> None:
         """Keep what the movement statistics of update ``update`` will need; called before the optimiser's step."""
+        for table in self.tables:
+            table.copies.settle(table.weight)
         if self.streams.describes_movement(update):
             for table in self.tables:
                 if table.previous is None:
@@ -390,7 +410,12 @@ class Recorder:
 
     @_ends_the_run
     def after_step(self, update: int) -> None:
-        """Record the model after its ``update``-th step."""
+        """Record the model after its ``update``-th step.
+
+        Raises:
+            UserError: the writer has failed, also where this update has no record.
+        """
+        self.writer.check()
         self._confirm()
         if update > self.last_recorded:
             self._record(update)
@@ -398,6 +423,12 @@ class Recorder:
     @torch.no_grad()
     def _record(self, update: int) -> None:
         begins = self.last_recorded < 0
+        due = (
+            []
+            if begins
+            else [n for t in self.tables for n in gaps.MAY_GAP if n in t.names and self._scheduled(n, update, -1)]
+        )
+        behind = self.gaps.leaves_out(self.writer, update, due)
         for position, table in enumerate(self.tables):
             weight = table.weight
             if begins and update == 0 and self.streams.movement:
@@ -410,23 +441,34 @@ class Recorder:
                 if position == 0:
                     self._log(values)
                 self._submit(self._write_statistics, table, update, values)
-            if "traces" in table.names and (begins or update in self.streams.traces):
-                self._submit(
-                    self._write_values, table, "traces", update, weight.index_select(0, table.traced_on_device)
-                )
-            if "snapshots" in table.names and (begins or update in self.streams.snapshots):
-                self._submit(self._write_snapshot, table, update, table.copy())
-            if "windows" in table.names and (begins or update in self.streams.windows):
-                self._submit(self._write_window, table, update, table.copy())
+            if "traces" in table.names and not behind and (begins or update in self.streams.traces):
+                traced = weight.index_select(0, table.traced_on_device)
+                self._submit_large(self._write_values, table, "traces", update, traced)
+            if "snapshots" in table.names and not behind and (begins or update in self.streams.snapshots):
+                self._make_room()
+                self._submit_large(self._write_snapshot, table, update, table.copies.take(weight))
+            if "windows" in table.names and not behind and (begins or update in self.streams.windows):
+                self._make_room()
+                self._submit_large(self._write_window, table, update, table.copies.take(weight))
         if self._counts and (begins or update in self.streams.exposure):
             for counters in self.exposure.counters:
                 stream, values = self._open_exposure[counters.stream], self.exposure.values(counters)
-                self._submit(stream.append, update, values)
+                size = sum(v.nbytes for v in values.values())
+                self.writer.submit_small(functools.partial(stream.append, update, values), size)
         self.last_recorded = update
-        metrics.log_scalar("record_stall", self.writer.stalled, weight=0, priority=1700, round=2)
+        cost.show(self.writer, self.store, self.gaps)
 
     def _submit(self, write: Any, *arguments: Any) -> None:
-        self.writer.submit(lambda: write(*arguments))
+        self.writer.submit_small(lambda: write(*arguments))
+
+    def _make_room(self) -> None:
+        """Wait for a place in the queue before a copy is made for it, so that no copy is held beside the queue."""
+        if not self._may_leave_out:
+            self.writer.wait_for_room()
+
+    def _submit_large(self, write: Any, *arguments: Any) -> None:
+        """Queue a record of a stream that may gap: it takes a place, and waits for one unless it was found to be free."""
+        self.writer.submit(lambda: write(*arguments), wait=not self._may_leave_out)
 
     def _log(self, values: dict[str, Tensor]) -> None:
         """Show the main statistics with fairseq's own; what is computed more rarely is shown as it was last."""
@@ -447,17 +489,17 @@ class Recorder:
         stream.append(update, {"values": values.float().cpu().numpy()})
 
     @staticmethod
-    def _write_snapshot(table: RecordedTable, update: int, values: Tensor) -> None:
-        Recorder._write_values(table, "snapshots", update, values)
-        table.free.append(values)
+    def _write_snapshot(table: RecordedTable, update: int, copy: Copy) -> None:
+        table.open["snapshots"].append(update, {"values": copy.read()})
+        copy.release()
 
     @staticmethod
-    def _write_window(table: RecordedTable, update: int, values: Tensor) -> None:
-        frame = table.encoder.encode(update, values.float().cpu().numpy())
+    def _write_window(table: RecordedTable, update: int, copy: Copy) -> None:
+        frame = table.encoder.encode(update, copy.read())
         table.open["windows"].append(update, {"residual": frame.residual, "frame": frame.parameters()})
-        table.encoded.append(values)
+        table.encoded.append(copy)
         while len(table.encoded) > table.encoder.keeps:
-            table.free.append(table.encoded.popleft())
+            table.encoded.popleft().release()
 
     # -- ending --------------------------------------------------------------------------------------------------------------
 
@@ -468,6 +510,7 @@ class Recorder:
                     stream.commit()
             for stream in self._open_exposure.values():
                 stream.commit()
+            self.gaps.commit()
 
     def flush(self) -> None:
         """Write every record down.
@@ -475,7 +518,7 @@ class Recorder:
         Raises:
             UserError: a record could not be written.
         """
-        self.writer.submit(self._commit)
+        self.writer.submit_small(self._commit)
         self.writer.drain()
 
     def _progress(self, update: int) -> None:
@@ -509,10 +552,11 @@ class Recorder:
         try:
             if self._unconfirmed is not None and self._checkpoint_files() != self._files:
                 update = self._unconfirmed
-                writer.submit(lambda: self._progress(update))
-            writer.submit(self._commit)
+                writer.submit_small(lambda: self._progress(update))
+            writer.submit_small(self._commit)
             writer.drain()
             writer.close()
+            logger.info(cost.summary(writer, self.store, self.gaps))
         except UserError as error:
             if self.exit_status != 1:
                 print(f"error: {error}", file=sys.stderr)

@@ -129,6 +129,7 @@ class Store:
         )
         self.kv = ts.KvStore.open(self.spec, context=self.context).result()
         self.root: dict[str, Any] = self.read_json("zarr.json") or group_metadata()
+        self.written = 0  # bytes given to be written so far, before they are compressed
 
     def read(self, key: str) -> bytes | None:
         result = self.kv.read(key).result()
@@ -146,6 +147,7 @@ class Store:
         Raises:
             UserError: another process has written one that only one process may write.
         """
+        self.written += len(value)
         if not self._is_guarded(key):
             self.kv.write(key, value).result()
             return
@@ -414,7 +416,9 @@ class Stream:
         self._resize(length)
         futures = []
         for name, array in self.arrays.items():
-            futures.append(array[start:length].write(self._chunk_of(name, start, first), **UNCOPIED))
+            values = self._chunk_of(name, start, first)
+            self.store.written += values.nbytes
+            futures.append(array[start:length].write(values, **UNCOPIED))
         for future in futures:
             future.result()
         failpoints.reach("snapshot-values" if self.buffered == 1 else "stream-values")

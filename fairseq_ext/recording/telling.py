@@ -49,12 +49,12 @@ def lines(found: Findings) -> list[str]:
     if found.held is not None:
         said.append(f"  in use by {found.held}; checked is what is listed at the moment")
     width = max((len(stream.key) for stream in found.streams), default=0)
-    said += [stream_line(stream, width) for stream in found.streams]
+    said += [stream_line(s, width) for s in found.streams if not (s.key.startswith("gaps/") and s.whole)]
     for text in (*found.problems, *found.metadata[:SHOWN]):
         said.append(f"  DAMAGED: {text}" if found.verdict != NO_DUMP else f"  {text}")
     if len(found.metadata) > SHOWN:
         said.append(f"  DAMAGED: {len(found.metadata) - SHOWN} further metadata likewise; --json lists all")
-    said += [f"  note: {text}" for text in found.notes]
+    said += [f"  note: {text}" for text in (*gap_notes(found), *found.notes)]
     for entry in found.attributes.get("pruned") or []:
         thinned = {key: s for key, s in entry["streams"].items() if s["kept"] < s["records"]}
         kept = ", ".join(f"{key} {s['kept']:,} of {s['records']:,} records" for key, s in thinned.items())
@@ -69,10 +69,19 @@ def lines(found: Findings) -> list[str]:
     return said + [f"  {text}" for text in (f"{found.verdict}: {verdict(found)}", *found.advice)]
 
 
+def gap_notes(found: Findings) -> list[str]:
+    """What was left out while training went on, a line each sort of stream."""
+    return [
+        f"{name} of update {some(updates)} were left out while training went on (--record-when-behind gap): not lost, never recorded"
+        for name, updates in found.gaps.items()
+    ]
+
+
 def verdict(found: Findings) -> str:
     """In one line what the verdict means."""
     if found.verdict == WHOLE:
-        return f"every listed record can be read ({sum(len(s.updates) for s in found.streams):,} records)"
+        records = sum(len(s.updates) for s in found.streams if not s.key.startswith("gaps/"))
+        return f"every listed record can be read ({records:,} records)"
     if found.verdict == NO_DUMP:
         return "give the folder dump.zarr of a recorded run, or the run's folder"
     parts = []

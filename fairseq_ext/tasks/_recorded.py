@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import precision
 from ..errors import UserError
-from ..recording import sharing
+from ..recording import masters, sharing
 from ..recording.exposure import Counters, Exposure, Tokens
 from ..recording.recorder import Recorder
 from ..recording.sides import Side
@@ -94,8 +94,10 @@ class Recorded(Sampled):
     ) -> Any:
         self.refuse_foreign_checkpoint(update_num)
         if self.recorder.on and not self.recorder.attached:
-            self.recorder.attach(model, update_num)
+            self.recorder.attach(model, update_num, optimizer)
         if self.exposure is not None and not ignore_grad:
+            if masters.begins_update(optimizer):  # what an overflow under --fp16 left
+                self.exposure.discard()
             self.exposure.receive(sample)
         criterion = precision.Autocast(criterion, self._autocast)
         step = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)  # type: ignore[misc]

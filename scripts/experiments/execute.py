@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from . import hardware
 from .progress import Echo, Tail, Training, duration
-from .stages import ROOT, Run, Stage, read_json, room, shown, time_left, write_json
+from .stages import ROOT, Run, Stage, never_measured, read_json, room, shown, time_left, write_json
 
 POLL = 0.2  # seconds between looks at the child
 GRACE = 120.0  # seconds that a child may take to write down its work after a signal
@@ -61,8 +61,8 @@ def execute(stages: Sequence[Stage], out: TextIO) -> dict[str, str]:
         Interrupted: a signal came.
     """
     check(stages)
-    unknown = any(stage.run and not stage.seconds and not stage.is_finished() for stage in stages)
-    estimate = f"about {duration(time_left(stages))}" + (" and what was never measured" if unknown else "")
+    unknown = " and what was never measured" if never_measured(stages) else ""
+    estimate = f"about {duration(time_left(stages))}{unknown}"
     print(f"{len(stages)} stages, {estimate} after set-up", file=out, flush=True)
     left_out: dict[str, str] = {}
     for threads, group in itertools.groupby(enumerate(stages, 1), key=lambda entry: entry[1].threads):

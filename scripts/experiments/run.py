@@ -11,11 +11,23 @@ from pathlib import Path
 
 from .execute import Interrupted, StageError, execute, lock
 from .known_corpora import CORPORA, PAIRS
+from .plan import plan
 from .profiles import DEFAULT, PROFILES
 from .progress import duration
 from .registry import EXPERIMENTS
 from .sizes import Corpus, Profile
-from .stages import ROOT, Context, Stage, corpus_stages, read_json, report_stage, setup_stage, shown, time_left
+from .stages import (
+    ROOT,
+    Context,
+    Stage,
+    corpus_stages,
+    never_measured,
+    read_json,
+    report_stage,
+    setup_stage,
+    shown,
+    time_left,
+)
 
 
 class UsageError(Exception):
@@ -43,7 +55,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--runs", metavar="DIR", type=Path, help="folder of the runs")
     result.add_argument("--data-bin", metavar="DIR", type=Path, help="folder of the corpora (default: data-bin)")
     result.add_argument("--report", metavar="DIR", type=Path, help="folder of the report")
-    result.add_argument("--dry-run", action="store_true", help="print every command that would run, one a line")
+    result.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print every command that would run, one a line, and the plan: what each training takes in disk, memory and time",
+    )
     result.add_argument("--list", action="store_true", help="print profiles, experiments and stages")
     return result
 
@@ -57,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
         context = make_context(arguments)
         stages = all_stages(context, experiments(arguments.only))
         if arguments.dry_run:
-            return dry_run(stages)
+            return dry_run(stages, plan(context.profile.name, stages, context.runs))
         with lock(context.runs):
             left_out = execute(stages, sys.stdout)
     except UsageError as error:
@@ -172,8 +188,8 @@ def all_stages(context: Context, chosen: Sequence[str]) -> list[Stage]:
     return [setup_stage(context), *text, *own, report_stage(context, own)]
 
 
-def dry_run(stages: Sequence[Stage]) -> int:
-    """Print the commands on standard output; what is finished and the times on standard error."""
+def dry_run(stages: Sequence[Stage], planned: Sequence[str]) -> int:
+    """Print the commands on standard output, after them the plan as comments; what is finished and the times on standard error."""
     if Path.cwd() != ROOT:
         print(f"cd {shlex.quote(str(ROOT))}")
     for stage in stages:
@@ -181,7 +197,10 @@ def dry_run(stages: Sequence[Stage]) -> int:
             print(f"# {stage.name}: finished", file=sys.stderr)
             continue
         print(stage.line())
-    print(f"# about {duration(time_left(stages))} after set-up", file=sys.stderr)
+    for line in planned:
+        print(line)
+    unknown = " and what was never measured" if never_measured(stages) else ""
+    print(f"# about {duration(time_left(stages))}{unknown} after set-up", file=sys.stderr)
     return 0
 
 

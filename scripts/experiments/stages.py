@@ -164,6 +164,11 @@ def time_left(stages: Sequence[Stage]) -> float:
     return total
 
 
+def never_measured(stages: Sequence[Stage]) -> bool:
+    """Whether there is a training among them, not finished yet, whose time nobody knows."""
+    return any(stage.run and not stage.seconds and not stage.is_finished() for stage in stages)
+
+
 def shown(path: Path) -> str:
     """A path as commands and messages give it: relative to the project's root if it lies below."""
     try:

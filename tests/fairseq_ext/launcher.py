@@ -9,6 +9,7 @@ by its exit status (negative: the signal that ended it). The forked process leav
 import faulthandler
 import json
 import os
+import runpy
 import signal
 import sys
 
@@ -27,6 +28,7 @@ PROGRAMS = {
     "preprocess": fairseq_cli.preprocess.cli_main,
     "train": fairseq_cli.train.cli_main,
     "validate": fairseq_cli.validate.cli_main,
+    "replay": lambda: runpy.run_module("fairseq_ext.replay", run_name="__main__"),
 }
 
 

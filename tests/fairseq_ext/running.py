@@ -22,11 +22,9 @@ USER_DIR = ROOT / "fairseq_ext"
 TABLE = "encoder.sentence_encoder.embed_tokens.weight"
 LAST = 40
 IMPORTING = "INFO:fairseq.tasks.text_to_speech:"  # logged by `import fairseq` itself, before any code of a command
-# One rank of a run that torchrun starts with --no-python; PYTHON is the interpreter.
-RANK = """#!/bin/bash
-exec "$PYTHON" -c 'import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())' "$@" --distributed-world-size $WORLD_SIZE \\
-  --distributed-rank $RANK --distributed-init-method env:// --distributed-no-spawn --device-id 0
-"""
+# One rank of a run that torchrun starts with --no-python, and what it needs in its environment.
+RANK = ROOT / "scripts/rank.sh"
+ON_A_RANK = {"OMP_NUM_THREADS": "1", "TRAIN": str(Path(sys.executable).with_name("fairseq-train"))}
 SCHEDULES = (
     "--record-statistics every:1 --record-movement every:5 --record-traces log2,every:3 "
     "--record-snapshots log2,every:10,window:22:25 --record-trace-sample 3 --record-windows window:17:33 --record-window-keyframes 4"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fairseq.data import Dictionary, data_utils
-from running import RANK, Launcher, arguments, arrays, assert_same_training
+from running import ON_A_RANK, RANK, Launcher, arguments, arrays, assert_same_training
 
 pytestmark = pytest.mark.train
 UPDATES, TOKENS, REPEAT = 12, 400, 4
@@ -163,7 +163,6 @@ def test_a_kill_and_a_resume_change_nothing(
 def test_two_ranks_draw_what_one_process_draws(launcher: Launcher, corpus: Path, spy: Path, tmp_path: Path) -> None:
     run = tmp_path / "two"
     run.mkdir()
-    (run / "rank.sh").write_text(RANK)
     still = ("--dropout", 0, "--attention-dropout", 0)
     one = run_sampled(launcher, corpus, tmp_path / "one", spy, *still, "--update-freq", 2)
     launch = [
@@ -178,11 +177,11 @@ def test_two_ranks_draw_what_one_process_draws(launcher: Launcher, corpus: Path,
     ]
     given = options(corpus, run, spy, *still, "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp")
     done = subprocess.run(
-        [str(part) for part in [*launch, run / "rank.sh", *given]],
+        [str(part) for part in [*launch, RANK, *given]],
         capture_output=True,
         text=True,
         timeout=300,
-        env=dict(os.environ, OMP_NUM_THREADS="1", PYTHON=sys.executable, SPY=str(run / "spied")),
+        env=dict(os.environ, **ON_A_RANK, SPY=str(run / "spied")),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert np.array_equal(times_received(corpus, run / "spied"), one)

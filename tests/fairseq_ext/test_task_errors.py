@@ -147,7 +147,10 @@ def test_a_foreign_corpus_is_refused_in_one_line(launcher: Launcher, corpus: Pat
     ("more", "message"),
     [
         (["--ddp-backend", "fully_sharded"], "fully_sharded (FSDP)"),
-        (["--fp16"], "--fp16"),
+        (["--fp16"], "--fp16 needs a GPU"),
+        (["--bf16"], "takes --bf16 for one"),
+        (["--memory-efficient-fp16"], "keep no fp32 master weights"),
+        (["--memory-efficient-bf16"], "keep no fp32 master weights"),
         (["--record-snapshots", "every:0"], "--record-snapshots: expected"),
         (["--record-snapshots", "none"], "--record-snapshots none"),
         (["--record-tables", "nothing*"], "--record-tables: 'nothing*' matches no parameter"),

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    """The commands; the plan is tested in test_plan.py."""
     assert run.main([*options, "--dry-run"]) == 0
-    return capsys.readouterr().out.splitlines()
+    return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
 
 
 def split(line: str) -> tuple[dict[str, str], list[str]]:
