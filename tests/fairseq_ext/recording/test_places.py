@@ -387,6 +387,7 @@ def test_a_folder_and_its_url_keep_each_other_away(words: Path, tmp_path: Path) 
     ("url", "said"),
     [
         ("ftp://host/dump.zarr", "expected a folder or a URL such as s3://"),
+        ("s3:/bucket/dump.zarr", "expected a folder or a URL such as s3://"),
         ("s3://bucket", "a path below it"),
         ("s3:///path", "the bucket's name"),
         ("gs://bucket/", "a path below it"),
