@@ -92,7 +92,7 @@ class Dump:
     @property
     def gap_note(self) -> str | None:
         """One sentence on what was left out while training went on; None where nothing was."""
-        return gap_note(Node(self._root, lambda text: DumpError(f"{self.path}: {text}")))
+        return gap_note(Node(self.root, lambda text: DumpError(f"{self.path}: {text}")))
 
     def table(self, name: str | None = None) -> Table:
         """The table `name` (its name or one of its aliases), the main one by default."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -137,6 +139,29 @@ def reads(exact: Any, lossy: Any) -> None:
         )
 
 
+def trace_seconds(run: Path, folder: Path, updates: int = 10_000) -> float:
+    """Seconds to read one token's path through so many updates; the run's dump, its traces made that long with noise, is read."""
+    from dump import Dump
+    from fairseq_ext.recording.store import Store, Stream, buffered
+
+    copied = folder / "dump.zarr"
+    large = ("snapshots/values", "windows/residual", "windows/frame")
+    ignore = lambda place, names: [n for n in names if n == "c" and str(place).endswith(large)]  # noqa: E731
+    shutil.copytree(run / "dump.zarr", copied, ignore=ignore)
+    store = Store(copied)
+    key = f"tables/{Dump.open(copied).tables[0]}/traces"
+    stream = Stream(store, key, buffered(store, key))
+    rng = np.random.default_rng(1)
+    noise = [rng.normal(0, 0.02, stream.arrays["values"].shape[1:]).astype(np.float32) for _ in range(32)]
+    first = stream.updates[-1] + 1
+    for number in range(updates - len(stream.updates)):
+        stream.append(first + number, {"values": noise[number % 32]})
+    stream.commit()
+    table = Dump.open(copied).table()
+    token = int(table.trace_tokens[len(table.trace_tokens) // 2])
+    return seconds(lambda: table.trace(token))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -166,6 +191,9 @@ def main() -> None:
         print(f"| {name} | {value:.2e} |")
     print()
     reads(exact, lossy)
+    with tempfile.TemporaryDirectory(dir=given.runs) as folder:
+        took = trace_seconds(given.runs.absolute() / "lossless/base/seed1", Path(folder))
+    print(f"one token's path through 10,000 updates, {len(exact.trace_tokens)} tokens traced: {took:.2f} s")
 
 
 if __name__ == "__main__":

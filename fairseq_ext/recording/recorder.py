@@ -329,8 +329,8 @@ class Recorder:
         dropped = self.gaps.dropped
         for table in self.tables:
             for name in table.names:
-                key, buffered = f"tables/{table.spec.name}/{name}", self._buffered(table, name)
-                table.open[name], cut = self._continue(key, name, buffered, update, first, fresh)
+                key = f"tables/{table.spec.name}/{name}"
+                table.open[name], cut = self._continue(key, name, update, first, fresh)
                 dropped += cut
             if "snapshots" in table.open and first == 0 and update > 0 and self.streams.movement:
                 resuming.require_initial(self.path, table.open["snapshots"].updates)
@@ -342,7 +342,7 @@ class Recorder:
                 resume_encoder(table.encoder, table.open["windows"], update)
         for counters in self.exposure.counters if self._counts else ():
             key = f"exposure/{counters.stream}"
-            self._open_exposure[counters.stream], cut = self._continue(key, "exposure", 1, update, first, fresh)
+            self._open_exposure[counters.stream], cut = self._continue(key, "exposure", update, first, fresh)
             dropped += cut
         if not fresh:
             logger.info(
@@ -350,13 +350,11 @@ class Recorder:
             )
         return begins
 
-    def _continue(
-        self, key: str, name: str, buffered: int, update: int, first: int, fresh: bool
-    ) -> tuple[store.Stream, int]:
+    def _continue(self, key: str, name: str, update: int, first: int, fresh: bool) -> tuple[store.Stream, int]:
         """Open a stream and cut it to ``update``; returns it and how many records were cut off."""
         known = self.store.root.get("attributes", {})
         resuming.require_stream(self.path, known, key, self.store.read(f"{key}/zarr.json") is not None)
-        stream = store.Stream(self.store, key, buffered)
+        stream = store.Stream(self.store, key, store.buffered(self.store, key))
         dropped = stream.cut(update if update > first else first - 1)
         last = update if not fresh and update > first else first - 1
         resuming.require_every_update(
@@ -388,12 +386,6 @@ class Recorder:
         if stream == "statistics":
             return self.streams.describes_statistics(update) or update == first
         return update in getattr(self.streams, stream) or update == first
-
-    @staticmethod
-    def _buffered(table: RecordedTable, name: str) -> int:
-        if name in ("snapshots", "windows"):
-            return 1
-        return store.traces_chunk(len(table.traced), table.spec.dim) if name == "traces" else store.STATISTICS_CHUNK
 
     # -- recording -----------------------------------------------------------------------------------------------------------
 

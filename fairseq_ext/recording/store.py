@@ -39,6 +39,7 @@ RESIDUAL = "residual"
 STATISTICS_CHUNK = 1024
 COORDINATE_CHUNK = 4096
 LARGEST_CHUNK = 16 << 20
+OPEN_TRACES = 64 << 20  # bytes of traces that wait for their chunk to be full
 # Without a cache (Store.context) a write that is done holds no reference to its values, so their memory may be used again.
 UNCOPIED = {"can_reference_source_data_indefinitely": True}
 PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -502,7 +503,7 @@ def create_table(
         Stream.create(store, f"{key}/windows", arrays, {}, {**windows, "parameters": list(PARAMETERS)})
     if "traces" in names and traced is not None:
         shape = (0, len(traced), dim)
-        chunks = (traces_chunk(len(traced), dim), len(traced), dim)
+        chunks = (*traces_chunk(len(traced), dim), dim)
         arrays = {"values": array_metadata(shape, chunks, "float32", ("update", "token", "dim"))}
         Stream.create(store, f"{key}/traces", arrays, {"token": traced})
     if "statistics" in names:
@@ -516,9 +517,28 @@ def create_table(
         Stream.create(store, f"{key}/statistics", arrays, {"group": np.arange(groups, dtype=np.int64)})
 
 
-def traces_chunk(traced: int, dim: int) -> int:
-    """Updates in a chunk of the traces: as many as fit in 16 MB, at most 1,024."""
-    return int(np.clip(LARGEST_CHUNK // max(1, traced * dim * 4), 1, 1024))
+def traces_chunk(traced: int, dim: int) -> tuple[int, int]:
+    """Updates and tokens in a chunk of the traces: at most 16 MB, and many updates of few tokens, for one token's path is what is read.
+
+    The updates of a chunk wait in memory until it is full: at most 64 MB, and at most 1,024 updates.
+    """
+    updates = int(np.clip(OPEN_TRACES // max(1, traced * dim * 4), 1, 1024))
+    tokens = int(np.clip(LARGEST_CHUNK // (updates * dim * 4), 1, max(1, traced)))
+    return updates, math.ceil(traced / math.ceil(traced / tokens)) if traced else 1
+
+
+def buffered(target: Store, key: str) -> int:
+    """Updates in a chunk of every array of a stream that is there.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    group = target.read_json(f"{key}/zarr.json") or {}
+    members = group.get("consolidated_metadata", {}).get("metadata", {})
+    lengths = {m["chunk_grid"]["configuration"]["chunk_shape"][0] for n, m in members.items() if n != "update" and m["dimension_names"][0] == "update"}  # fmt: skip
+    if len(lengths) != 1:
+        raise UserError(f"expected a stream of a dump at {target.path}/{key}; found none; the dump is damaged")
+    return int(lengths.pop())
 
 
 def create_exposure(store: Store, counters: Sequence[Counters]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .known_figures import MASKED_SHARE, TRAINING_BYTES, Timed
 
-COPIES = 2  # of a table, that wait to be written
+COPIES = 5  # of a table at most: four wait (--record-queue) and one is written
 POSITIONS = 514  # learned positions of a masked LM of at most 512 tokens: fairseq counts two more
 
 

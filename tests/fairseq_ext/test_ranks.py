@@ -61,8 +61,9 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_two_ranks_record_once_resume_and_equal_one_process(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
+    windows = ("--record-windows", "window:2:7")
     for last in (5, 9):
-        done = two_ranks(corpus, tmp_path / "two", last=last)
+        done = two_ranks(corpus, tmp_path / "two", *windows, last=last)
         assert done.returncode == 0, failure(done)
     assert (done.stdout + done.stderr).count("continuing the dump") == 1
     assert (done.stdout + done.stderr).count("from update 5; 0 records") == 1
@@ -70,7 +71,7 @@ def test_two_ranks_record_once_resume_and_equal_one_process(launcher: Launcher, 
     plain = arguments(
         corpus, tmp_path / "one", "--dropout", 0, "--attention-dropout", 0, "--batch-size", 7, "--update-freq", 2
     )
-    one = launcher.run("train", [*plain, "--max-update", 9])
+    one = launcher.run("train", [*plain, *windows, "--max-update", 9])
     assert one.status == 0, one.said[-3000:]
     assert_same_training(
         tmp_path / "two/checkpoints/checkpoint_last.pt", tmp_path / "one/checkpoints/checkpoint_last.pt"
@@ -81,6 +82,7 @@ def test_two_ranks_record_once_resume_and_equal_one_process(launcher: Launcher, 
     assert updates == {
         f"tables/{TABLE}/statistics": list(range(10)),
         f"tables/{TABLE}/snapshots": powers,
+        f"tables/{TABLE}/windows": [0, *range(2, 8)],
         f"tables/{TABLE}/traces": [0, 1, 2, 3, 4, 6, 8, 9],
         "exposure/tokens": powers,
         "exposure/examples": powers,

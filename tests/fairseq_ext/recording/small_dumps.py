@@ -65,13 +65,14 @@ def write_dump(path: Path, *, pairs: bool = False, listed: dict[str, list[int]] 
     rows = rows_of(seed, pairs)
     statistics = CHEAP + CORRELATIONS + MOVEMENT
     largest, store.LARGEST_CHUNK = store.LARGEST_CHUNK, ROWS * DIM * 2
+    waiting, store.OPEN_TRACES = store.OPEN_TRACES, ROWS * DIM * 2
     try:
         for name in names:
             described = attributes.table(name, [], "both" if pairs else "text", ROWS, DIM)
             streams = {"snapshots": ("values",), "traces": ("values",), "statistics": statistics}
             store.create_table(target, name, described, rows, DIM, streams, traced)
     finally:
-        store.LARGEST_CHUNK = largest
+        store.LARGEST_CHUNK, store.OPEN_TRACES = largest, waiting
     store.create_exposure(target, counters)
     target.consolidate()
     for name in names:
