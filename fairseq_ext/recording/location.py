@@ -22,8 +22,8 @@ IMPATIENT = {"max_retries": 3, "initial_delay": "0.5s", "max_delay": "2s"}
 
 
 def is_url(text: str) -> bool:
-    """Whether a place is given by a URL and not as a folder."""
-    return "://" in text
+    """Whether a place is given by a URL and not as a folder; also by one of ours that lacks a slash, which is refused then."""
+    return "://" in text or (text.partition(":")[0] in SCHEMES and ":/" in text)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Location:
         environment = os.environ if environment is None else environment
         parts = urlsplit(url)
         driver = SCHEMES.get(parts.scheme)
-        if driver is None:
+        if driver is None or "://" not in url:
             raise UserError(f"expected a folder or a URL such as {EXAMPLES}; found {url}; choose another --record-dir")
         path = parts.path.strip("/")
         bucket = driver in ("s3", "gcs")

@@ -52,9 +52,9 @@ class Model(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(rows, DIM)
 
-    def at(self, update: int) -> None:
-        """Set the table to what it is at an update."""
-        generator = torch.Generator().manual_seed(update)
+    def at(self, update: int, version: int = 0) -> None:
+        """Set the table to what it is at an update; another version is another training's."""
+        generator = torch.Generator().manual_seed(update + 1000 * version)
         with torch.no_grad():
             self.embed_tokens.weight.copy_(torch.randn(self.embed_tokens.weight.shape, generator=generator))
 
@@ -91,6 +91,7 @@ def train(
     saves: tuple[int, ...] = (4, 8),
     training: Training | None = None,
     each: Callable[[int], None] | None = None,
+    version: int = 0,
     **options: Any,
 ) -> Training:
     """Train from the last checkpoint of ``training`` (or from update 0) to update ``last``; a checkpoint at each of ``saves``.
@@ -107,7 +108,7 @@ def train(
         recording.attach(model, update)
         for step in range(update + 1, last + 1):
             recording.before_step(step)
-            model.at(step)
+            model.at(step, version)
             recording.after_step(step)
             if step in saves:
                 training.checkpoints.append((step, recording.state()))
