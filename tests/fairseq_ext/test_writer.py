@@ -188,13 +188,15 @@ def test_a_thread_that_is_gone_is_an_error_and_not_an_endless_wait(monkeypatch: 
 
 
 def test_small_jobs_do_not_wait_for_large_ones_but_for_their_own_bound() -> None:
-    writer, gate, done = AsyncWriter(1), Gate(), []
+    writer, gate, done = AsyncWriter(2), Gate(), []
     writer.submit(gate)
     assert gate.runs.wait(30)
     writer.submit(lambda: done.append(0))
     fit = SMALL_BYTES // SMALLEST
     for number in range(1, fit + 1):
         assert writer.submit_small(lambda number=number: done.append(number)) == 0.0
+    assert writer.has_room(1)  # nor do they take its place
+    assert writer.cost().most == 1
     late = threading.Thread(target=lambda: writer.submit_small(lambda: done.append(fit + 1)))
     late.start()
     late.join(0.2)
