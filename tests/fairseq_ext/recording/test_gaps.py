@@ -335,7 +335,9 @@ def test_training_goes_on_past_a_writer_that_stands_still(
     warned = done.said.count("the writer is behind: from update")
     assert 1 <= warned < counts[9]
     listed = {name: Dump.open(run / "dump.zarr").table().gaps(name).tolist() for name in gaps.MAY_GAP}
-    assert {6, 7, 8, 9} <= set(listed["traces"])
+    assert {4, 8} & set(listed["snapshots"]) <= set(
+        listed["traces"]
+    )  # whichever was the second: room is for one record
     assert {4, 8} & set(listed["snapshots"])
 
     again = launcher.run("train", arguments(corpus, run, *DENSE))
@@ -369,7 +371,7 @@ def test_gaps_past_the_checkpoint_are_cut_and_recorded(
     run = tmp_path / "run"
     assert launcher.run("train", arguments(corpus, run, *DENSE, last=10)).status == 0
     assert not (run / "dump.zarr/gaps").exists()
-    asked = arguments(corpus, run, *DENSE, *GAP, last=20)
+    asked = arguments(corpus, run, *DENSE, *GAP, "--record-queue", 4, last=20)
     process = launcher.start("train", asked, **{VARIABLE: f"snapshot-values:1:{place}"})
     assert process.until_update(19)
     process.send(signal.SIGTERM)
@@ -378,7 +380,7 @@ def test_gaps_past_the_checkpoint_are_cut_and_recorded(
     assert done.status == 128 + signal.SIGTERM
     last = max(logged(done.stdout, "num_updates"))
     listed = {name: Dump.open(run / "dump.zarr").table().gaps(name).tolist() for name in gaps.MAY_GAP}
-    assert {18, 19} <= set(listed["traces"])
+    assert {19} <= set(listed["traces"]) <= set(range(11, 21))  # 17 and 18 fill the queue behind snapshot 16
     (line,) = [line for line in done.stdout.splitlines() if "recording cost: " in line]
     assert all(f"{len(updates)} {name}" in line for name, updates in listed.items() if updates)
     assert check_dump(run).verdict == "whole"
