@@ -41,7 +41,7 @@ class Inline:
     def __init__(self) -> None:
         self.free = True
 
-    def has_room(self, jobs: int) -> bool:
+    def has_room(self) -> bool:
         return self.free
 
     def submit_small(self, job: Callable[[], Any], size: int = 0) -> float:
@@ -90,9 +90,9 @@ def test_all_large_records_of_an_update_are_left_out_or_none(dump: Path, caplog:
     listed.commit()
     assert [listed.listed(name) for name in LARGE] == [[31], [31, 32]]
     assert [record.message.split(" (")[0] for record in caplog.records] == [
-        "the writer is behind: from update 31 on snapshots and traces are left out until it has caught up"
+        "the writer is behind: from update 31 on snapshots, traces are left out until it has caught up"
     ]
-    assert str(listed) == "2 snapshots and 4 traces left out in 1 gap (updates 31 to 32)"
+    assert str(listed) == "2 snapshots, 4 traces left out in 1 gap (updates 31 to 32)"
 
 
 def test_a_writer_that_is_now_and_then_behind_does_not_fill_the_log(
