@@ -85,14 +85,14 @@ class RecordingConfig(FairseqDataclass):
     record_queue: int = field(
         default=4,
         metadata={
-            "help": "snapshots and traces that may wait for the writer; with the one that is written they bound the memory. "
+            "help": "snapshots, windows and traces that may wait for the writer; with the one that is written they bound the memory. "
             "What happens when so many wait: --record-when-behind"
         },
     )
     record_when_behind: ChoiceEnum(["block", "gap"]) = field(
         default="block",
         metadata={
-            "help": "when the queue is full: block, training waits for the writer; gap, snapshots and traces of that update are left out, and the "
+            "help": "when the queue is full: block, training waits for the writer; gap, snapshots, windows and traces of that update are left out, and the "
             "dump lists the gap. Statistics and exposure are always recorded"
         },
     )

@@ -18,8 +18,7 @@ def show(writer: AsyncWriter, target: Store, gaps: Gaps) -> None:
     _log("record_waiting_max", cost.most, 1720, 0)
     _log("record_mb", target.written / 1e6, 1730, 1)
     _log("record_busy", cost.busy, 1740, 2)
-    if gaps.wanted:
-        _log("record_left_out", sum(gaps.left_out.values()), 1750, 0)
+    _log("record_left_out", sum(gaps.left_out.values()), 1750, 0)
 
 
 def _log(name: str, value: float, priority: int, digits: int) -> None:

@@ -52,6 +52,9 @@ class Gaps:
     def leaves_out(self, writer: AsyncWriter, update: int, due: Sequence[str]) -> bool:
         """Decide whether an update's large records are left out: all of them or none. If so, that is listed.
 
+        One free place is enough for all of an update, beyond the queue if need be: else the rare updates with many records would lose to the
+        many with few.
+
         Args:
             writer: of the records.
             update: the update; the first of a recording must not be asked for.
@@ -62,7 +65,7 @@ class Gaps:
         """
         if not (self.wanted and due):
             return False
-        if writer.has_room(len(due)):
+        if writer.has_room():
             self._open = False
             return False
         if not self._open:
@@ -82,7 +85,7 @@ class Gaps:
         again = f"; gap {self.begun:,} of this run" if self.begun > 1 else ""
         fewer = ", further ones are told more rarely" if self.begun == TOLD else ""
         logger.warning(
-            f"the writer is behind: from update {update:,} on {' and '.join(dict.fromkeys(due))} are left out until it has caught up "
+            f"the writer is behind: from update {update:,} on {', '.join(dict.fromkeys(due))} are left out until it has caught up "
             f"(--record-when-behind gap){again}{fewer}"
         )
 
@@ -95,7 +98,7 @@ class Gaps:
         """What was left out, for the end of the log."""
         if not self.left_out:
             return "no records left out"
-        parts = " and ".join(f"{count:,} {name}" for name, count in self.left_out.items())
+        parts = ", ".join(f"{count:,} {name}" for name, count in self.left_out.items())
         return (
             f"{parts} left out in {self.begun:,} gap{'s' * (self.begun > 1)} (updates {self.first:,} to {self.last:,})"
         )

@@ -326,7 +326,7 @@ class Recorder:
         first = resuming.require_same_run(self.path, known, self.identity, self.identity_hash, theirs, update)
         begins = update == first
         self.gaps = gaps.Gaps(self.store, self._large, self._may_leave_out, update if update > first else first - 1)
-        dropped = self.gaps.dropped
+        dropped = 0
         for table in self.tables:
             for name in table.names:
                 key = f"tables/{table.spec.name}/{name}"
@@ -415,12 +415,7 @@ class Recorder:
     @torch.no_grad()
     def _record(self, update: int) -> None:
         begins = self.last_recorded < 0
-        due = (
-            []
-            if begins
-            else [n for t in self.tables for n in gaps.MAY_GAP if n in t.names and self._scheduled(n, update, -1)]
-        )
-        behind = self.gaps.leaves_out(self.writer, update, due)
+        behind = not begins and self.gaps.leaves_out(self.writer, update, self._due(update))
         for position, table in enumerate(self.tables):
             weight = table.weight
             if begins and update == 0 and self.streams.movement:
@@ -449,6 +444,10 @@ class Recorder:
                 self.writer.submit_small(functools.partial(stream.append, update, values), size)
         self.last_recorded = update
         cost.show(self.writer, self.store, self.gaps)
+
+    def _due(self, update: int) -> list[str]:
+        """The stream of each large record of an update."""
+        return [n for t in self.tables for n in gaps.MAY_GAP if n in t.names and self._scheduled(n, update, -1)]
 
     def _submit(self, write: Any, *arguments: Any) -> None:
         self.writer.submit_small(lambda: write(*arguments))

@@ -162,10 +162,10 @@ class AsyncWriter:
         self._stalled += waited
         return waited
 
-    def has_room(self, jobs: int) -> bool:
-        """Whether so many large jobs find a place now; more than there are places find one when none waits."""
+    def has_room(self) -> bool:
+        """Whether a large job finds a place now."""
         with self._changed:
-            return self._large() + min(jobs, self._capacity) <= self._capacity
+            return self._large() < self._capacity
 
     def drain(self) -> None:
         """Wait until every job is done.

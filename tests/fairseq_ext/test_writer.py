@@ -188,13 +188,15 @@ def test_a_thread_that_is_gone_is_an_error_and_not_an_endless_wait(monkeypatch: 
 
 
 def test_small_jobs_do_not_wait_for_large_ones_but_for_their_own_bound() -> None:
-    writer, gate, done = AsyncWriter(1), Gate(), []
+    writer, gate, done = AsyncWriter(2), Gate(), []
     writer.submit(gate)
     assert gate.runs.wait(30)
     writer.submit(lambda: done.append(0))
     fit = SMALL_BYTES // SMALLEST
     for number in range(1, fit + 1):
         assert writer.submit_small(lambda number=number: done.append(number)) == 0.0
+    assert writer.has_room()  # nor do they take its place
+    assert writer.cost().most == 1
     late = threading.Thread(target=lambda: writer.submit_small(lambda: done.append(fit + 1)))
     late.start()
     late.join(0.2)
@@ -207,22 +209,19 @@ def test_small_jobs_do_not_wait_for_large_ones_but_for_their_own_bound() -> None
     writer.close()
 
 
-def test_room_is_for_all_or_none_and_more_than_the_queue_holds_finds_it_when_it_is_empty() -> None:
-    writer, gate = AsyncWriter(3), Gate()
+def test_there_is_room_while_fewer_wait_than_the_queue_holds() -> None:
+    writer, gate = AsyncWriter(2), Gate()
     writer.submit(gate)
     assert gate.runs.wait(30)
-    assert writer.has_room(3)
-    assert writer.has_room(7)
+    assert writer.has_room()  # what runs takes no place
     writer.submit(lambda: None)
-    assert writer.has_room(2)
-    assert not writer.has_room(3)
-    assert not writer.has_room(7)
-    for _ in range(4):
-        assert writer.submit(lambda: None, wait=False) == 0.0
-    assert not writer.has_room(1)
+    assert writer.has_room()
+    for _ in range(3):
+        assert writer.submit(lambda: None, wait=False) == 0.0  # beyond the queue
+        assert not writer.has_room()
     gate.open()
     writer.drain()
-    assert writer.has_room(3)
+    assert writer.has_room()
     writer.close()
 
 
