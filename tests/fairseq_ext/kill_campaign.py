@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from file_events import FileEvents
-from running import TABLE, Launcher, Run, arguments, arrays, assert_same_dump, assert_same_training, assert_whole, load
+from running import TABLE, Launcher, arguments, arrays, assert_same_dump, assert_same_training, assert_whole, load
 
 from fairseq_ext.compat import is_whole
 from fairseq_ext.failpoints import VARIABLE
@@ -132,6 +132,14 @@ def plan(seed: int, number: int) -> Plan:
     return Plan(number, ENCODINGS[number // 2 % 2], tuple(kills))
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An uninterrupted run: its folder, and every array of its dump by its place."""
+
+    folder: Path
+    arrays: dict[str, np.ndarray]
+
+
 class Campaign:
     """Runs plans against uninterrupted runs, which it makes first.
 
@@ -146,18 +154,19 @@ class Campaign:
         self, launcher: Launcher, corpus: Path, folder: Path, say: Callable[[str], None] = lambda line: None
     ) -> None:
         self.launcher, self.corpus, self.folder, self.say = launcher, corpus, folder, say
-        self.whole: dict[str, Run] = {}
+        self.whole: dict[str, Whole] = {}
         self.outcome = Outcome()
 
-    def uninterrupted(self, encoding: str) -> Run:
+    def uninterrupted(self, encoding: str) -> Whole:
         """The run that others must equal."""
         if encoding not in self.whole:
             run = self.folder / f"uninterrupted-{encoding}"
             done = self.launcher.run("train", self.words(run, encoding))
             if done.status:
                 raise Violation(f"an uninterrupted run ended with status {done.status}: {done.said[-2000:]}")
-            self.whole[encoding] = Run(run, done)
-            examine(run, run)
+            whole = Whole(run, arrays(run / "dump.zarr"))
+            examine(run, whole)
+            self.whole[encoding] = whole
         return self.whole[encoding]
 
     def words(self, run: Path, encoding: str) -> list[object]:
@@ -167,25 +176,30 @@ class Campaign:
     def run(self, seed: int, number: int, most: int | None = None) -> None:
         """Train one run to its end, killed as its plan says, at most ``most`` times, and note what happened in ``outcome``."""
         planned = plan(seed, number)
-        whole = self.uninterrupted(planned.encoding).folder
+        whole = self.uninterrupted(planned.encoding)
         run = self.folder / f"seed{seed}-run{number}"
         run.mkdir(parents=True)
         told: list[str] = []
+        killed, covered = False, -1
         try:
             for kill in planned.kills[:most]:
                 told.append(str(kill))
-                if not self._killed(run, planned.encoding, kill):
-                    self.outcome.missed += 1
+                killed = self._killed(run, planned.encoding, kill)
+                if not killed:
                     told[-1] += " (not reached)"
-                    if is_finished(run):
-                        break
-                    continue
+                    break
                 self.outcome.kills[kill.at] += 1
                 self.outcome.by_encoding[planned.encoding] += 1
                 covered = examine(run, whole)
                 told[-1] += f" (a checkpoint covers {covered})" if covered >= 0 else " (no checkpoint)"
-            self._killed(run, planned.encoding, None)
-            finish(run, whole)
+                if (
+                    covered == LAST
+                ):  # the same command would train one update more: fairseq looks at --max-update after it
+                    break
+            self.outcome.missed += len(planned.kills[:most]) - len(told) + (not killed and bool(told))
+            if killed and covered < LAST:
+                killed = self._killed(run, planned.encoding, None)
+            finish(run, whole, killed)
             self.outcome.runs += 1
         except (Violation, AssertionError) as error:
             reason = " ".join(str(error).split())[:600] or type(error).__name__
@@ -217,18 +231,13 @@ class Campaign:
         return done.status != 0
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a run has written its last checkpoint."""
-    return covers(run / "checkpoints") == LAST
-
-
 def covers(checkpoints: Path) -> int:
     """The update of the newest whole checkpoint of a folder, -1 if there is none."""
     files = [file for file in checkpoints.glob("checkpoint*.pt") if is_whole(file)]
     return max((load(file)["optimizer_history"][-1]["num_updates"] for file in files), default=-1)
 
 
-def examine(run: Path, whole: Path) -> int:
+def examine(run: Path, whole: Whole) -> int:
     """Check what a killed run has left against an uninterrupted one; returns the update that its newest whole checkpoint covers, or -1.
 
     Raises:
@@ -245,7 +254,7 @@ def examine(run: Path, whole: Path) -> int:
     if found.verdict != WHOLE:
         lost = [f"{stream.key}: {stream.lost} {stream.broken}" for stream in found.streams if not stream.whole]
         raise Violation(f"the dump is {found.verdict}: {[*found.problems, *found.metadata, *lost]}")
-    expected, listed = arrays(whole / "dump.zarr"), assert_whole(dump)
+    listed = assert_whole(dump)
     for stream, period in STREAMS.items():
         updates = listed[f"{stream}/update"].tolist()
         if updates != list(range(0, LAST + 1, period))[: len(updates)]:
@@ -253,25 +262,35 @@ def examine(run: Path, whole: Path) -> int:
         if missing := [u for u in range(0, covered + 1, period) if u not in updates]:
             raise Violation(f"{stream} lacks updates {missing}, which a checkpoint at update {covered} covers")
     for name, values in listed.items():
-        if values.tobytes() != np.ascontiguousarray(expected[name][: len(values)]).tobytes():
+        if values.tobytes() != np.ascontiguousarray(whole.arrays[name][: len(values)]).tobytes():
             raise Violation(f"{name} differs from the uninterrupted run's")
     return covered
 
 
-def finish(run: Path, whole: Path) -> None:
+def finish(run: Path, whole: Whole, killed: bool = False) -> None:
     """Compare a finished run with the uninterrupted one: dump, checkpoints, and that nothing lies beside them.
+
+    Args:
+        killed: after the last checkpoint was written; then the lock's file may lie there, and the dump's attributes are not compared.
 
     Raises:
         Violation, AssertionError: they differ.
     """
-    examine(run, whole)
-    assert_same_dump(run / "dump.zarr", whole / "dump.zarr")
-    checkpoints, theirs = (sorted(p.name for p in _files(folder)) for folder in (run, whole))
-    if checkpoints != theirs:
-        raise Violation(f"the checkpoints are {checkpoints}, the uninterrupted run's {theirs}")
-    for name in checkpoints:
-        assert_same_training(run / "checkpoints" / name, whole / "checkpoints" / name)
-    beside = {path.name for path in run.iterdir()} - {"checkpoints", "dump.zarr"}
+    if (covered := examine(run, whole)) != LAST:
+        raise Violation(f"the finished run's newest checkpoint covers update {covered}, expected {LAST}")
+    if killed:
+        found = arrays(run / "dump.zarr")
+        if {name: a.tobytes() for name, a in found.items()} != {name: a.tobytes() for name, a in whole.arrays.items()}:
+            raise Violation("the finished dump differs from the uninterrupted run's")
+    else:
+        assert_same_dump(run / "dump.zarr", whole.folder / "dump.zarr")
+    theirs = sorted(file.name for file in _files(whole.folder))
+    found = sorted(file.name for file in _files(run))
+    if not killed and found != theirs:  # a killed one may not have deleted its older ones
+        raise Violation(f"the checkpoints are {found}, the uninterrupted run's {theirs}")
+    for name in set(found) & set(theirs):
+        assert_same_training(run / "checkpoints" / name, whole.folder / "checkpoints" / name)
+    beside = {path.name for path in run.iterdir()} - {"checkpoints", "dump.zarr", *(["dump.zarr.lock"] * killed)}
     if beside:
         raise Violation(f"the finished run left {sorted(beside)} beside its dump")
 

@@ -113,7 +113,7 @@ def test_a_signal_writes_down_what_is_recorded(
     assert "from update 20;" in said
 
 
-def test_a_killed_copy_leaves_the_old_last_checkpoint_whole(
+def test_a_killed_copy_leaves_the_old_last_checkpoint_whole_and_is_finished_on_resume(
     launcher: Launcher, corpus: Path, recorded: Run, tmp_path: Path
 ) -> None:
     """At update 30, the third time that a checkpoint is copied; the last one is that of the epoch's end, update 29."""
@@ -123,7 +123,10 @@ def test_a_killed_copy_leaves_the_old_last_checkpoint_whole(
     assert last.with_name("checkpoint_last.pt.copy.tmp").exists()
     assert load(last.with_name("checkpoint_2_30.pt"))["optimizer_history"][-1]["num_updates"] == 30
     assert load(last)["optimizer_history"][-1]["num_updates"] == 29
-    assert "from update 29;" in finish(launcher, corpus, tmp_path, recorded)
+    said = finish(launcher, corpus, tmp_path, recorded)
+    assert "continuing from checkpoint_2_30.pt" in said
+    assert "from update 30; 0 records past it are cut off" in said
+    assert not last.with_name("checkpoint_last.pt.copy.tmp").exists()
 
 
 def test_a_killed_creation_is_taken_up(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
