@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from running import (
     Process,
     Run,
     arguments,
+    arrays,
     assert_same_dump,
     assert_same_training,
     assert_whole,
@@ -158,27 +160,39 @@ def fill(disk: Path, left: int) -> None:
     (disk / "ballast").write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - left)))
 
 
-def fill_during(process: Process, disk: Path) -> None:
-    """Fill the disk while a training stands still, so that it does not write between the look and the filling."""
+@contextlib.contextmanager
+def stand_still(process: Process) -> Iterator[None]:
+    """Stop a training for the block, so that it does not write between two things that are done to its disk."""
     process.send(signal.SIGSTOP)
     while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         os.sched_yield()
-    fill(disk, 0)
+    yield
     process.send(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("update", [3, 14])
+def fill_during(process: Process, disk: Path) -> None:
+    """Fill the disk while a training stands still."""
+    with stand_still(process):
+        fill(disk, 0)
+
+
+@pytest.mark.parametrize("update", [3, 22])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(
     launcher: Launcher, corpus: Path, recorded: Run, small_disk: Path, tmp_path: Path, update: int
 ) -> None:
-    """The disk fills up while training runs; the checkpoints lie on another one."""
+    """The disk fills up while training runs, before windows and within one; the checkpoints lie on another one."""
     elsewhere = ["--record-dir", small_disk / "dump.zarr"]
     process = launcher.start("train", arguments(corpus, tmp_path, *elsewhere))
     assert process.until_update(update)
     fill_during(process, small_disk)
     done = process.finish()
     assert "the disk is full" in done.error
-    assert_whole(small_disk / "dump.zarr")
+    found, whole = assert_whole(small_disk / "dump.zarr"), arrays(recorded.dump)
+    for name, values in found.items():
+        assert values.tobytes() == whole[name][: len(values)].tobytes(), name
+    if update == 22:
+        assert found[f"tables/{TABLE}/windows/update"][-1] >= 20  # the checkpoint's, at least
+        assert found[f"tables/{TABLE}/statistics/update"][-1] >= 20
     (small_disk / "ballast").unlink()
     again = launcher.run("train", arguments(corpus, tmp_path, *elsewhere))
     assert again.status == 0, again.said[-3000:]
