@@ -9,7 +9,8 @@ Each item is checked before it is applied and has a test that fails on stock fai
 3. ``checkpoint_last.pt`` is copied over in place: a kill during the copy leaves a broken file. The copy is made under a
    temporary name and renamed.
 4. A ``checkpoint_last.pt`` that is broken nevertheless (written by stock fairseq) is replaced, on resume, by the newest whole
-   checkpoint beside it.
+   checkpoint beside it. So is one that a kill kept from becoming the copy of a newer checkpoint: otherwise that checkpoint would
+   stay, and records that it covers would be cut off.
 5. fairseq's loading thread is still at work when a run ends within an epoch. If it is in torch's C++ when the interpreter ends, the process
    aborts (status 134 after a successful training). It is ended first.
 """
@@ -88,18 +89,23 @@ def name_numpy_compat() -> None:
         np.compat = SimpleNamespace(long=int)  # type: ignore[attr-defined]  # noqa: NPY201
 
 
+def unfinished(target: Path) -> Path:
+    """The temporary name of a copy to ``target``; of ``checkpoint_last.pt`` it is there from before a checkpoint is saved until it was copied."""
+    return target.with_name(f"{target.name}.copy.tmp")
+
+
 def copy_atomically(source: str, target: str, overwrite: bool = False) -> bool:
     """Copy ``source`` to ``target`` by way of a temporary file beside it; the signature is that of fairseq's ``PathManager.copy``."""
-    temporary = f"{target}.copy.tmp"
+    temporary = unfinished(Path(target))
     size = Path(source).stat().st_size
-    with Path(source).open("rb") as fin, Path(temporary).open("wb") as fout:
+    with Path(source).open("rb") as fin, temporary.open("wb") as fout:
         fout.write(fin.read(size // 2))
         fout.flush()
         failpoints.reach("copy-checkpoint")
         shutil.copyfileobj(fin, fout, 16 << 20)
         fout.flush()
         os.fsync(fout.fileno())
-    Path(temporary).replace(target)
+    temporary.replace(target)
     return True
 
 
@@ -113,33 +119,41 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def repair_last_checkpoint(last: Path) -> None:
-    """Replace a broken ``checkpoint_last.pt`` by the newest whole checkpoint of the same folder.
+    """Replace a broken ``checkpoint_last.pt`` by the newest whole checkpoint of the same folder, and finish a saving that was interrupted.
+
+    Such a saving has left its mark (:func:`unfinished`), and perhaps a whole checkpoint that is newer than ``last``.
 
     Raises:
         UserError: it is broken and there is no whole checkpoint to go back to.
     """
-    if not last.is_file() or is_whole(last):
+    there, mark = last.is_file(), unfinished(last)
+    broken = there and not is_whole(last)
+    if not broken and not mark.exists():
         return
-    others = [p for p in last.parent.glob("checkpoint*.pt") if p != last]
-    for candidate in sorted(others, key=lambda p: p.stat().st_mtime, reverse=True):
+    since = last.stat().st_mtime_ns if there and not broken else -1
+    others = [p for p in last.parent.glob("checkpoint*.pt") if p != last and p.stat().st_mtime_ns > since]
+    for candidate in sorted(others, key=lambda p: p.stat().st_mtime_ns, reverse=True):
         if is_whole(candidate):
-            logger.warning(f"{last} is broken (a copy was interrupted); continuing from {candidate.name}")
+            what = f"{last} is broken (a copy was interrupted)" if broken else f"the copying to {last} was interrupted"
+            logger.warning(f"{what}; continuing from {candidate.name}")
             copy_atomically(str(candidate), str(last))
             return
-    raise UserError(
-        f"{last} is broken and {last.parent} holds no whole checkpoint to continue from; "
-        "move the folder away to start anew, or restore a checkpoint"
-    )
+    if broken:
+        raise UserError(
+            f"{last} is broken and {last.parent} holds no whole checkpoint to continue from; "
+            "move the folder away to start anew, or restore a checkpoint"
+        )
+    mark.unlink(missing_ok=True)
 
 
 def harden_checkpoints() -> None:
-    """Make fairseq's copy of a checkpoint atomic, and repair a broken one before it is loaded."""
+    """Make fairseq's copy of a checkpoint atomic, mark a saving that is not finished, and repair a broken one before it is loaded."""
     from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
 
     if PathManager.copy is not copy_atomically:
         PathManager.copy = staticmethod(copy_atomically)
-    stock = checkpoint_utils.load_checkpoint
+    stock, stock_save = checkpoint_utils.load_checkpoint, checkpoint_utils.save_checkpoint
     if getattr(stock, "repairs", False):
         return
 
@@ -152,8 +166,20 @@ def harden_checkpoints() -> None:
                 torch.distributed.barrier()
         return stock(cfg, trainer, **kwargs)
 
+    @functools.wraps(stock_save)
+    def save_checkpoint(cfg: Any, trainer: Any, *arguments: Any) -> Any:
+        if cfg.no_save or cfg.no_last_checkpoints or not trainer.should_save_checkpoint_on_current_rank:
+            return stock_save(cfg, trainer, *arguments)
+        mark = unfinished(Path(cfg.save_dir) / f"checkpoint_last{trainer.checkpoint_suffix}.pt")
+        with contextlib.suppress(OSError):  # a full disk says so when the checkpoint is written
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        saved = stock_save(cfg, trainer, *arguments)
+        mark.unlink(missing_ok=True)
+        return saved
+
     load_checkpoint.repairs = True  # type: ignore[attr-defined]
-    checkpoint_utils.load_checkpoint = load_checkpoint
+    checkpoint_utils.load_checkpoint, checkpoint_utils.save_checkpoint = load_checkpoint, save_checkpoint
 
 
 def full_config(task_config: Any) -> dict[str, Any]:

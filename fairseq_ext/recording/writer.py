@@ -119,6 +119,10 @@ class AsyncWriter:
         reason = " ".join(str(error).split())
         if "No space left" in reason or "ENOSPC" in reason or "RESOURCE_EXHAUSTED" in reason:
             reason = "the disk is full"
+        elif "Read-only file system" in reason or "EROFS" in reason:
+            reason = "the file system is read-only"
+        elif "Input/output error" in reason:
+            reason = "the disk reports an input/output error"
         elif not (isinstance(error, Exception | UserError) and reason):  # MemoryError has no text, SystemExit a number
             reason = f"{type(error).__name__} {reason}".strip()
         raise UserError(

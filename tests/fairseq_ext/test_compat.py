@@ -94,6 +94,71 @@ def test_a_broken_last_checkpoint_is_replaced_by_the_newest_whole_one(tmp_path: 
     assert last.read_bytes() == newest.read_bytes()
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_an_interrupted_saving_is_finished(tmp_path: Path, there: bool) -> None:
+    """Only where it has left its mark: without it, an older or absent ``checkpoint_last.pt`` is what the user wants."""
+    checkpoint(tmp_path / "checkpoint_1_10.pt", 10)
+    newest = checkpoint(tmp_path / "checkpoint_1_20.pt", 20)
+    broken = checkpoint(tmp_path / "checkpoint_1_30.pt", 30)
+    broken.write_bytes(broken.read_bytes()[:5000])
+    last = tmp_path / "checkpoint_last.pt"
+    before = checkpoint(last, 11).read_bytes() if there else None
+    compat.repair_last_checkpoint(last)
+    assert (last.read_bytes() if last.exists() else None) == before
+    mark = tmp_path / "checkpoint_last.pt.copy.tmp"
+    mark.touch()
+    compat.repair_last_checkpoint(last)
+    assert last.read_bytes() == newest.read_bytes()
+    assert not mark.exists()
+
+
+def test_a_saving_that_was_interrupted_before_its_checkpoint_was_whole_changes_nothing(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint_1_10.pt", 10)
+    last = checkpoint(tmp_path / "checkpoint_last.pt", 11)
+    before, mark = last.read_bytes(), tmp_path / "checkpoint_last.pt.copy.tmp"
+    mark.write_bytes(b"half a copy")
+    compat.repair_last_checkpoint(last)
+    assert last.read_bytes() == before
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_saving_is_marked_until_everything_is_copied(tmp_path: Path, fails: bool) -> None:
+    """fairseq's own function, with a trainer that only writes a file."""
+    from fairseq import checkpoint_utils
+    from fairseq.dataclass.configs import CheckpointConfig
+
+    compat.harden_checkpoints()
+    mark, seen = tmp_path / "checkpoint_last.pt.copy.tmp", []
+
+    class Trainer:
+        data_parallel_rank, checkpoint_suffix, task = 0, "", None
+        should_save_checkpoint_on_current_rank = True
+        always_call_state_dict_during_save_checkpoint = False
+
+        def consolidate_optimizer(self) -> None: ...
+
+        def get_num_updates(self) -> int:
+            return 10
+
+        def save_checkpoint(self, name: str, state: object) -> None:
+            seen.append((Path(name).name, mark.exists()))
+            if fails:
+                raise OSError("no space")
+            checkpoint(Path(name), 10)
+
+    cfg = CheckpointConfig(save_dir=str(tmp_path), save_interval_updates=10, keep_interval_updates=-1)
+    epoch = argparse.Namespace(epoch=1, end_of_epoch=lambda: False, state_dict=dict)
+    if fails:
+        with pytest.raises(OSError, match="no space"):
+            checkpoint_utils.save_checkpoint(cfg, Trainer(), epoch, None)
+    else:
+        checkpoint_utils.save_checkpoint(cfg, Trainer(), epoch, None)
+        assert (tmp_path / "checkpoint_last.pt").read_bytes() == (tmp_path / "checkpoint_1_10.pt").read_bytes()
+    assert seen == [("checkpoint_1_10.pt", True)]
+    assert mark.exists() == fails
+
+
 def test_a_checkpoint_with_a_flipped_bit_is_broken(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "checkpoint_last.pt", 1)
     assert compat.is_whole(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from running import (
     Process,
     Run,
     arguments,
+    arrays,
     assert_same_dump,
     assert_same_training,
     assert_whole,
@@ -113,7 +115,7 @@ def test_a_signal_writes_down_what_is_recorded(
     assert "from update 20;" in said
 
 
-def test_a_killed_copy_leaves_the_old_last_checkpoint_whole(
+def test_a_killed_copy_leaves_the_old_last_checkpoint_whole_and_is_finished_on_resume(
     launcher: Launcher, corpus: Path, recorded: Run, tmp_path: Path
 ) -> None:
     """At update 30, the third time that a checkpoint is copied; the last one is that of the epoch's end, update 29."""
@@ -123,7 +125,10 @@ def test_a_killed_copy_leaves_the_old_last_checkpoint_whole(
     assert last.with_name("checkpoint_last.pt.copy.tmp").exists()
     assert load(last.with_name("checkpoint_2_30.pt"))["optimizer_history"][-1]["num_updates"] == 30
     assert load(last)["optimizer_history"][-1]["num_updates"] == 29
-    assert "from update 29;" in finish(launcher, corpus, tmp_path, recorded)
+    said = finish(launcher, corpus, tmp_path, recorded)
+    assert "continuing from checkpoint_2_30.pt" in said
+    assert "from update 30; 0 records past it are cut off" in said
+    assert not last.with_name("checkpoint_last.pt.copy.tmp").exists()
 
 
 def test_a_killed_creation_is_taken_up(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
@@ -155,27 +160,39 @@ def fill(disk: Path, left: int) -> None:
     (disk / "ballast").write_bytes(bytes(max(0, free.f_bavail * free.f_bsize - left)))
 
 
-def fill_during(process: Process, disk: Path) -> None:
-    """Fill the disk while a training stands still, so that it does not write between the look and the filling."""
+@contextlib.contextmanager
+def stand_still(process: Process) -> Iterator[None]:
+    """Stop a training for the block, so that it does not write between two things that are done to its disk."""
     process.send(signal.SIGSTOP)
     while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         os.sched_yield()
-    fill(disk, 0)
+    yield
     process.send(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("update", [3, 14])
+def fill_during(process: Process, disk: Path) -> None:
+    """Fill the disk while a training stands still."""
+    with stand_still(process):
+        fill(disk, 0)
+
+
+@pytest.mark.parametrize("update", [3, 22])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(
     launcher: Launcher, corpus: Path, recorded: Run, small_disk: Path, tmp_path: Path, update: int
 ) -> None:
-    """The disk fills up while training runs; the checkpoints lie on another one."""
+    """The disk fills up while training runs, before windows and within one; the checkpoints lie on another one."""
     elsewhere = ["--record-dir", small_disk / "dump.zarr"]
     process = launcher.start("train", arguments(corpus, tmp_path, *elsewhere))
     assert process.until_update(update)
     fill_during(process, small_disk)
     done = process.finish()
     assert "the disk is full" in done.error
-    assert_whole(small_disk / "dump.zarr")
+    found, whole = assert_whole(small_disk / "dump.zarr"), arrays(recorded.dump)
+    for name, values in found.items():
+        assert values.tobytes() == whole[name][: len(values)].tobytes(), name
+    if update == 22:
+        assert found[f"tables/{TABLE}/windows/update"][-1] >= 20  # the checkpoint's, at least
+        assert found[f"tables/{TABLE}/statistics/update"][-1] >= 20
     (small_disk / "ballast").unlink()
     again = launcher.run("train", arguments(corpus, tmp_path, *elsewhere))
     assert again.status == 0, again.said[-3000:]
