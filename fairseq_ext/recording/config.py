@@ -54,7 +54,7 @@ class RecordingConfig(FairseqDataclass):
         },
     )
     record_window_step: float = field(
-        default=0.25,
+        default=0.2,
         metadata={
             "help": "of lossy windows: the step to whose multiples entries are rounded, as a share of the root mean square of an update's entries"
         },
