@@ -28,15 +28,18 @@ PAIRS = 200_000  # random pairs of rows whose cosines are compared
 
 
 def train(data: Path, run: Path, encoding: str, updates: int) -> None:
-    """Train E1 with windows of every update, unless that was done.
+    """Train E1 with windows of every update, unless that was done (fairseq would take one more step).
 
     Raises:
         SystemExit: training failed.
     """
+    if (run / "finished").exists():
+        return
     environment = dict(os.environ, DATA=str(data), RUN=str(run), UPDATES=str(updates), DEVICE="cpu", TRACES="every:5", VALID_EVERY=str(updates), SAVE_EVERY=str(updates))  # fmt: skip
     words = ["bash", str(ROOT / "scripts/train_e1.sh"), "--record-windows", "every:1", "--record-window-encoding", encoding]  # fmt: skip
     if subprocess.run(words, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
         sys.exit(f"error: the training of {run} failed; see {run}/log/train.log")
+    (run / "finished").touch()
 
 
 def bytes_of(folder: Path, updates: int) -> np.ndarray:
