@@ -95,9 +95,11 @@ def test_a_file_system_that_turns_read_only_is_one_line_and_the_run_goes_on_once
     found = assert_whole(dump)
     assert found[f"tables/{TABLE}/windows/update"][-1] >= 20
     assert check_dump(dump).verdict == WHOLE
-    again = launcher.run("train", words).error
-    assert "the file system is read-only" in again
-    assert "num_updates" not in again
+    again = launcher.run("train", words).error  # when it cuts, or when it records, if there is nothing to cut
+    assert (
+        "could not be written (the file system is read-only)" in again
+        or "dump.zarr: the file system is read-only" in again
+    )
     failing_disk.mend()
     found = assert_whole(dump)
     assert (
