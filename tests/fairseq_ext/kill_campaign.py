@@ -292,6 +292,7 @@ def finish(run: Path, whole: Whole, killed: bool = False) -> None:
     for name in set(found) & set(theirs):
         assert_same_training(run / "checkpoints" / name, whole.folder / "checkpoints" / name)
     beside = {path.name for path in run.iterdir()} - {"checkpoints", "dump.zarr", *(["dump.zarr.lock"] * killed)}
+    beside |= set() if killed else {file.name for file in (run / "checkpoints").iterdir() if file.suffix != ".pt"}
     if beside:
         raise Violation(f"the finished run left {sorted(beside)} beside its dump")
 
