@@ -89,14 +89,9 @@ def name_numpy_compat() -> None:
         np.compat = SimpleNamespace(long=int)  # type: ignore[attr-defined]  # noqa: NPY201
 
 
-def unfinished(target: Path) -> Path:
-    """The temporary name of a copy to ``target``; of ``checkpoint_last.pt`` it is there from before a checkpoint is saved until it was copied."""
-    return target.with_name(f"{target.name}.copy.tmp")
-
-
 def copy_atomically(source: str, target: str, overwrite: bool = False) -> bool:
     """Copy ``source`` to ``target`` by way of a temporary file beside it; the signature is that of fairseq's ``PathManager.copy``."""
-    temporary = unfinished(Path(target))
+    temporary = Path(f"{target}.copy.tmp")
     size = Path(source).stat().st_size
     with Path(source).open("rb") as fin, temporary.open("wb") as fout:
         fout.write(fin.read(size // 2))
@@ -118,25 +113,34 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
+def saving_mark(last: Path) -> Path:
+    """An empty file that is there from before a checkpoint is saved until it was copied to ``last``."""
+    return last.with_name(f"{last.name}.saving.tmp")
+
+
 def repair_last_checkpoint(last: Path) -> None:
     """Replace a broken ``checkpoint_last.pt`` by the newest whole checkpoint of the same folder, and finish a saving that was interrupted.
 
-    Such a saving has left its mark (:func:`unfinished`), and perhaps a whole checkpoint that is newer than ``last``.
+    Such a saving has left its mark, and perhaps a whole checkpoint that it wrote and did not copy. Without the mark, an older ``last``, or none,
+    is what the user wants.
 
     Raises:
         UserError: it is broken and there is no whole checkpoint to go back to.
     """
-    there, mark = last.is_file(), unfinished(last)
+    there, mark = last.is_file(), saving_mark(last)
     broken = there and not is_whole(last)
     if not broken and not mark.exists():
         return
-    since = last.stat().st_mtime_ns if there and not broken else -1
-    others = [p for p in last.parent.glob("checkpoint*.pt") if p != last and p.stat().st_mtime_ns > since]
-    for candidate in sorted(others, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+    candidates = {p: p.stat().st_mtime_ns for p in last.parent.glob("checkpoint*.pt") if p != last}
+    if not broken:
+        begun, copied = mark.stat().st_mtime_ns, last.stat().st_mtime_ns if there else -1
+        candidates = {p: written for p, written in candidates.items() if written >= begun and written > copied}
+    for candidate in sorted(candidates, key=candidates.__getitem__, reverse=True):
         if is_whole(candidate):
             what = f"{last} is broken (a copy was interrupted)" if broken else f"the copying to {last} was interrupted"
             logger.warning(f"{what}; continuing from {candidate.name}")
             copy_atomically(str(candidate), str(last))
+            mark.unlink(missing_ok=True)
             return
     if broken:
         raise UserError(
@@ -170,7 +174,7 @@ def harden_checkpoints() -> None:
     def save_checkpoint(cfg: Any, trainer: Any, *arguments: Any) -> Any:
         if cfg.no_save or cfg.no_last_checkpoints or not trainer.should_save_checkpoint_on_current_rank:
             return stock_save(cfg, trainer, *arguments)
-        mark = unfinished(Path(cfg.save_dir) / f"checkpoint_last{trainer.checkpoint_suffix}.pt")
+        mark = saving_mark(Path(cfg.save_dir) / f"checkpoint_last{trainer.checkpoint_suffix}.pt")
         with contextlib.suppress(OSError):  # a full disk says so when the checkpoint is written
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()

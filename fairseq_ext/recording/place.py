@@ -24,6 +24,7 @@ from . import replacing, space, store
 from .lease import SUFFIX, Lease, Pace
 from .location import NOTHING, Location, is_url
 from .lock import DumpLock
+from .writer import refusal
 
 logger = logging.getLogger(__name__)
 ROOT = "zarr.json"
@@ -144,6 +145,10 @@ class FolderPlace(Place):
         return store.Store(self.path)
 
     def explain(self, error: Exception) -> UserError:
+        if reason := refusal(error):
+            return UserError(
+                f"the dump cannot be written at {self.path}: {reason}; mend that and run the same command again, or choose another --record-dir"
+            )
         if isinstance(error, OSError):
             return UserError(f"the dump cannot be written at {self.path}: {error}; choose another --record-dir")
         return UserError(f"the dump at {self.path} cannot be opened: {error}")

@@ -46,6 +46,17 @@ class WriterCost:
     mean: float
 
 
+def refusal(error: BaseException) -> str | None:
+    """Why a file system refuses to write, in plain words; ``None`` if the error, Python's or tensorstore's, is of another kind."""
+    text = str(error)
+    known = {
+        "the disk is full": ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED"),
+        "the file system is read-only": ("Read-only file system", "EROFS"),
+        "the disk reports an input/output error": ("Input/output error",),
+    }
+    return next((plain for plain, words in known.items() if any(word in text for word in words)), None)
+
+
 class AsyncWriter:
     """Runs jobs one after the other, in the order of their submission, in a thread of its own.
 
@@ -116,14 +127,8 @@ class AsyncWriter:
         if self._error is None and self._thread.is_alive():
             return
         error = self._error or RuntimeError("the writing thread is gone")
-        reason = " ".join(str(error).split())
-        if "No space left" in reason or "ENOSPC" in reason or "RESOURCE_EXHAUSTED" in reason:
-            reason = "the disk is full"
-        elif "Read-only file system" in reason or "EROFS" in reason:
-            reason = "the file system is read-only"
-        elif "Input/output error" in reason:
-            reason = "the disk reports an input/output error"
-        elif not (isinstance(error, Exception | UserError) and reason):  # MemoryError has no text, SystemExit a number
+        reason = refusal(error) or " ".join(str(error).split())
+        if not (isinstance(error, Exception | UserError) and reason):  # MemoryError has no text, SystemExit a number
             reason = f"{type(error).__name__} {reason}".strip()
         raise UserError(
             f"recording stopped: a record could not be written ({reason[:400]}); what the dump lists is whole; "

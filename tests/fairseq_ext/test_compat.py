@@ -105,20 +105,36 @@ def test_an_interrupted_saving_is_finished(tmp_path: Path, there: bool) -> None:
     before = checkpoint(last, 11).read_bytes() if there else None
     compat.repair_last_checkpoint(last)
     assert (last.read_bytes() if last.exists() else None) == before
-    mark = tmp_path / "checkpoint_last.pt.copy.tmp"
+    mark = compat.saving_mark(last)
     mark.touch()
+    os.utime(mark, (19, 19))
     compat.repair_last_checkpoint(last)
     assert last.read_bytes() == newest.read_bytes()
     assert not mark.exists()
 
 
-def test_a_saving_that_was_interrupted_before_its_checkpoint_was_whole_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_an_interrupted_saving_that_wrote_no_whole_checkpoint_changes_nothing(tmp_path: Path, there: bool) -> None:
+    """Also where others are newer than the last one, or it is not there: they are not of this saving."""
     checkpoint(tmp_path / "checkpoint_1_10.pt", 10)
-    last = checkpoint(tmp_path / "checkpoint_last.pt", 11)
-    before, mark = last.read_bytes(), tmp_path / "checkpoint_last.pt.copy.tmp"
-    mark.write_bytes(b"half a copy")
+    last = tmp_path / "checkpoint_last.pt"
+    before = checkpoint(last, 9).read_bytes() if there else None
+    mark = compat.saving_mark(last)
+    mark.touch()
+    compat.repair_last_checkpoint(last)
+    assert (last.read_bytes() if last.exists() else None) == before
+    assert not mark.exists()
+
+
+def test_a_saving_that_was_finished_but_for_its_mark_changes_nothing(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint_1_20.pt", 20)
+    last, mark = checkpoint(tmp_path / "checkpoint_last.pt", 21), tmp_path / "checkpoint_last.pt.saving.tmp"
+    before = last.read_bytes()
+    mark.touch()
+    os.utime(mark, (19, 19))
     compat.repair_last_checkpoint(last)
     assert last.read_bytes() == before
+    assert last.stat().st_mtime == 21  # not copied again
     assert not mark.exists()
 
 
@@ -129,7 +145,7 @@ def test_a_saving_is_marked_until_everything_is_copied(tmp_path: Path, fails: bo
     from fairseq.dataclass.configs import CheckpointConfig
 
     compat.harden_checkpoints()
-    mark, seen = tmp_path / "checkpoint_last.pt.copy.tmp", []
+    mark, seen = tmp_path / "checkpoint_last.pt.saving.tmp", []
 
     class Trainer:
         data_parallel_rank, checkpoint_suffix, task = 0, "", None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -65,14 +67,23 @@ def test_an_error_is_one_line_at_the_next_submit_or_drain_and_stops_later_jobs()
     assert done == []
 
 
-def test_a_full_disk_is_said_plainly() -> None:
+@pytest.mark.parametrize(
+    ("error", "plain"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the disk is full"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "the file system is read-only"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "the disk reports an input/output error"),
+        (ValueError("UNKNOWN: Failed to fsync file: Input/output error"), "the disk reports an input/output error"),
+    ],
+)
+def test_what_a_disk_refuses_is_said_plainly(error: Exception, plain: str) -> None:
     writer = AsyncWriter(1)
 
     def fail() -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     writer.submit(fail)
-    with pytest.raises(UserError, match=r"\(the disk is full\)"):
+    with pytest.raises(UserError, match=rf"\({plain}\)"):
         writer.drain()
     writer.close()
 
