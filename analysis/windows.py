@@ -21,6 +21,7 @@ from streams import Node
 MAGNITUDE = np.int32(0x7FFFFFFF)
 MOMENTUM_BITS = 4
 BLOCK = 1 << 15  # entries
+AT_ONCE = 4  # frames that are read at once
 
 
 class Scratch:
@@ -139,8 +140,8 @@ class Windows:
 
         def decode(slab: slice) -> None:
             rows = Rows()
-            for number in range(start, place + 1):
-                self._take(rows, number, slab)
+            for number in range(start, place + 1, AT_ONCE):
+                self._take(rows, slice(number, min(number + AT_ONCE, place + 1)), slab)
             out[slab] = rows.values().reshape(-1, self.dim)
 
         with ThreadPoolExecutor(self._threads) as pool:
@@ -161,16 +162,15 @@ class Windows:
 
     def _step(self, place: int, out: NDArray[np.float32] | None, slab: tuple[slice, Rows]) -> None:
         rows, state = slab
-        self._take(state, place, rows)
+        self._take(state, slice(place, place + 1), rows)
         if out is not None:
             out[rows] = state.values().reshape(-1, self.dim)
 
-    def _take(self, state: Rows, place: int, rows: slice) -> None:
-        """Read and decode some rows of a frame."""
-        keyframe, step, momentum, _ = self.frames[place]
-        residual = self._node.read("residual", (place, rows), self._shape)
-        code = np.ascontiguousarray(residual, dtype=np.uint32).reshape(-1)
-        state.take(code, bool(keyframe), float(step), int(momentum))
+    def _take(self, state: Rows, places: slice, rows: slice) -> None:
+        """Read and decode some rows of consecutive frames."""
+        codes = np.ascontiguousarray(self._node.read("residual", (places, rows), self._shape), dtype=np.uint32)
+        for (keyframe, step, momentum, _), code in zip(self.frames[places], codes, strict=True):
+            state.take(code.reshape(-1), bool(keyframe), float(step), int(momentum))
 
     @property
     def _shape(self) -> tuple[int, int, int]:

@@ -133,7 +133,7 @@ def seconds(work: Any, times: int = 5) -> float:
 def reads(exact: Any, lossy: Any) -> None:
     """Print how long reading takes; the frame farthest from its keyframe of each encoding."""
     print(f"one snapshot: {seconds(lambda: exact.snapshot(int(exact.snapshot_updates[-1]))):.2f} s")
-    for name, table, keyframes in (("lossless", exact, 16), ("lossy", lossy, 32)):
+    for name, table, keyframes in (("lossless", exact, 16), ("lossy", lossy, 24)):
         update = int(table.window_updates[-1]) // keyframes * keyframes - 1
         place = int(np.searchsorted(table.window_updates, update))
         far, near = (partial(table._windows.snapshot, p) for p in (place, place + 1))

@@ -63,7 +63,7 @@ class RecordingConfig(FairseqDataclass):
         default=0,
         metadata={
             "help": "updates from one snapshot that stands for itself to the next in windows, so the most that is decoded to read one; "
-            "0: 16 if lossless, 32 if lossy"
+            "0: 16 if lossless, 24 if lossy"
         },
     )
     record_exposure: str = field(

@@ -18,7 +18,7 @@ from . import prediction
 from .prediction import Scratch
 
 LOSSLESS, LOSSY = "lossless", "lossy"
-KEYFRAMES = {LOSSLESS: 16, LOSSY: 32}  # updates from one keyframe to the next
+KEYFRAMES = {LOSSLESS: 16, LOSSY: 24}  # updates from one keyframe to the next
 BLOCK = 1 << 15  # entries: a block and its working memory stay in a core's cache
 SAMPLED = 8  # every eighth row decides momentum and step
 STEADY = 1.25  # the step is kept while the wanted one is within this factor of it
@@ -114,7 +114,7 @@ class WindowEncoder:
     Args:
         encoding: ``lossless`` or ``lossy``.
         error: of ``lossy``: the step as a share of the root mean square of an update's entries; an entry errs by half a step at most.
-        keyframes: updates from one keyframe to the next; 0: 16 if lossless, 32 if lossy.
+        keyframes: updates from one keyframe to the next; 0: 16 if lossless, 24 if lossy.
         threads: that encode side by side.
     """
 
