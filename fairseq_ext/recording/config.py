@@ -43,7 +43,7 @@ class RecordingConfig(FairseqDataclass):
     record_windows: str = field(
         default="none",
         metadata={
-            "help": "updates at which whole tables are recorded encoded, which takes a half (lossless) to a fifteenth (lossy) of a snapshot's "
+            "help": "updates at which whole tables are recorded encoded, which takes about a half (lossless) or a thirteenth (lossy) of a snapshot's "
             "space where updates follow one another, e.g. every:1 or window:1000:1200"
         },
     )
