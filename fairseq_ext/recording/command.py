@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "prune",
         help="keep the records that schedules name",
         description="Keep the records that schedules name. A stream without a schedule stays as it is; of one with a schedule the first and the "
-        f"last record stay as well. A schedule: {SYNTAX}.",
+        f"last record stay as well, and of windows what they are built on, from the keyframe on. A schedule: {SYNTAX}.",
         allow_abbrev=False,
     )
     thin.add_argument("dump", type=folder, metavar="DUMP", help="a dump.zarr, or the run's folder")

@@ -216,10 +216,9 @@ class WindowEncoder:
             prediction.to_steps(flat[part], step, first, scratch.real[:size])
             if known:
                 prediction.predict_steps(known[0][part], known[1][part] if len(known) > 1 else None, momentum, second)
-                out[part] = first
+            out[part] = first  # the memory of the older snapshot, which has been read
+            if known:
                 np.subtract(first, second, out=first)
-            else:
-                out[part] = first
             prediction.zigzag(first, residual[part], second)
 
         self._each_block(flat.size, block)
