@@ -9,6 +9,6 @@ from .version import __version__
 
 compat.apply()
 
-from .optim import fused_adam  # noqa: E402  (registers the optimiser; needs compat first)
+from .optim import embedding, fused_adam  # noqa: E402  (registers the optimisers; needs compat first)
 
-__all__ = ["__version__", "compat", "fused_adam"]
+__all__ = ["__version__", "compat", "embedding", "fused_adam"]

@@ -53,17 +53,21 @@ class FusedAdamW(torch.optim.AdamW):
         groups = self.param_groups
         try:
             for group in groups:
-                by_count: dict[int, list[Any]] = defaultdict(list)
-                for p in group["params"]:
-                    if p.grad is not None:
-                        by_count[int(self.state[p]["step"]) + 1 if self.state[p] else 1].append(p)
-                for count, params in by_count.items():
-                    bias = 1 - group["betas"][1] ** count
-                    self.param_groups = [{**group, "params": params, "eps": group["eps"] / math.sqrt(bias)}]
-                    super().step()
+                self._step_group(group)
         finally:
             self.param_groups = groups
         return loss
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        """The step of one group's parameters; ``param_groups`` is set anew by the caller."""
+        by_count: dict[int, list[Any]] = defaultdict(list)
+        for p in group["params"]:
+            if p.grad is not None:
+                by_count[int(self.state[p]["step"]) + 1 if self.state[p] else 1].append(p)
+        for count, params in by_count.items():
+            bias = 1 - group["betas"][1] ** count
+            self.param_groups = [{**group, "params": params, "eps": group["eps"] / math.sqrt(bias)}]
+            super().step()
 
 
 @register_optimizer("fused_adam", dataclass=FairseqAdamConfig)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import precision
 from ..errors import UserError
+from ..optim.embedding import mark_tables
 from ..recording import masters, sharing
 from ..recording.exposure import Counters, Exposure, Tokens
 from ..recording.recorder import Recorder
@@ -80,6 +81,7 @@ class Recorded(Sampled):
         model = super().build_model(cfg, from_checkpoint)  # type: ignore[misc]
         self._tables = sharing.tables_of(model, self._row_counts)
         sharing.guard(model, self._tables, resumes=self._resumes)
+        mark_tables(model, self._tables)
         if self.options.tied_gradient:
             self.tied = precision.tie_gradients(model, self.on_cpu, self.world_size)
         if self.options.fast_dropout:
