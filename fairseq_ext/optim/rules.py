@@ -73,9 +73,11 @@ def coupled_adam(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Non
 
 
 def sgd(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    """One step of stochastic gradient descent; ``state`` holds ``momentum_buffer`` [V, d]."""
+    """One step of stochastic gradient descent; ``state`` holds ``step`` and ``momentum_buffer`` [V, d]."""
     if not state:
+        state["step"] = torch.zeros((), dtype=torch.float32)  # which torch's AdamW expects of every state
         state["momentum_buffer"] = torch.zeros_like(p)
+    state["step"] += 1
     velocity, gradient, lr = state["momentum_buffer"], p.grad, group["lr"]
     kept = 1 - lr * group["weight_decay"]
     for rows in _blocks(p):
