@@ -60,9 +60,9 @@ def coupled_adam(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Non
     state["step"] += 1
     step, (beta1, beta2) = int(state["step"]), group["betas"]
     state["mean_sq"].mul_(beta2).add_(_mean_square(p.grad).to(p.dtype), alpha=1 - beta2)
-    size = group["lr"] * math.sqrt(1 - beta2**step) / (1 - beta1**step)
-    moved = _fused if p.device.type == "cpu" and p.dtype == torch.float32 else _plain
-    moved(p, state["exp_avg"], state["mean_sq"], size, group)
+    correction = math.sqrt(1 - beta2**step) / (1 - beta1**step)
+    move = _fused if p.device.type == "cpu" and p.dtype == torch.float32 else _plain
+    move(p, state["exp_avg"], state["mean_sq"], correction, group)
 
 
 def _mean_square(gradient: Tensor) -> Tensor:
@@ -76,19 +76,21 @@ def _mean_square(gradient: Tensor) -> Tensor:
     return sums.sum(0, dtype=torch.float64) / len(gradient)
 
 
-def _plain(p: Tensor, moment: Tensor, mean_sq: Tensor, size: float, group: dict[str, Any]) -> None:
-    """Average the gradient into ``moment``, decay ``p``, and move it by ``size`` times the moment over the root of ``mean_sq``."""
-    factor = size / (mean_sq.sqrt() + group["eps"])
+def _plain(p: Tensor, moment: Tensor, mean_sq: Tensor, correction: float, group: dict[str, Any]) -> None:
+    """Average the gradient into ``moment``, decay ``p``, and move it by the moment over the root of ``mean_sq``; ``correction`` is that of
+    the biases."""
+    factor = group["lr"] * correction / (mean_sq.sqrt() + group["eps"])
     moment.lerp_(p.grad, 1 - group["betas"][0])
     p.mul_(1 - group["lr"] * group["weight_decay"]).addcmul_(moment, factor, value=-1)
 
 
-def _fused(p: Tensor, moment: Tensor, mean_sq: Tensor, size: float, group: dict[str, Any]) -> None:
+def _fused(p: Tensor, moment: Tensor, mean_sq: Tensor, correction: float, group: dict[str, Any]) -> None:
     """The same by torch's fused AdamW, in one pass over the table instead of three.
 
     Blocks of the table share one block of second moments, every row of which is ``mean_sq``. The kernel must leave it as it is and correct
-    no bias: beta2 is the last number before 1, so that the kernel's own ``(1 - beta2) g^2`` is lost in rounding, and the step so large that
-    both corrections are 1. ``size`` and the decay are given so that they come out right.
+    no bias: beta2 is the last number before 1, so that the kernel's own ``(1 - beta2) g^2`` is lost in rounding (``g^2`` is at most V / (1 - b2) times its mean over rows, and 1e-16 times
+    that is below half a last digit for any V below a million), and the step so large that
+    both corrections are 1. The learning rate holds them instead, and the decay, which the kernel multiplies by it, is divided by them.
     """
     blocks = list(_blocks(p, BLOCK_BYTES))
     second = mean_sq.expand(blocks[0].stop, -1).contiguous()
@@ -104,8 +106,8 @@ def _fused(p: Tensor, moment: Tensor, mean_sq: Tensor, size: float, group: dict[
         amsgrad=False,
         beta1=group["betas"][0],
         beta2=math.nextafter(1.0, 0.0),
-        lr=size,
-        weight_decay=group["weight_decay"] * group["lr"] / size,
+        lr=group["lr"] * correction,
+        weight_decay=group["weight_decay"] / correction,
         eps=group["eps"],
         maximize=False,
     )

@@ -143,6 +143,39 @@ def test_a_state_that_is_saved_and_loaded_goes_on_to_the_bit(rule: str) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "centered_adam"])
+def test_at_a_learning_rate_of_zero_nothing_moves(rule: str) -> None:
+    """fairseq's schedules begin or end there."""
+    ours = parameters(torch.float32)
+    optimizer, start = RULES[rule](options(), ours), ours[0].detach().clone()
+    optimizer.set_lr(0.0)
+    for parameter, gradient in zip(ours, gradients(0, torch.float32), strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    assert torch.equal(ours[0], start)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 341, 342, 5000])
+def test_coupled_adam_in_blocks_equals_the_plain_step(rows: int) -> None:
+    """The fused kernel on blocks of the table, the last one smaller, against the step without it; squared gradients 100,000 times the mean as well."""
+    generator = torch.Generator().manual_seed(rows)
+    p = torch.randn(rows, 768, generator=generator)
+    group = {"lr": 1e-3, "betas": BETAS, "eps": EPS, "weight_decay": 0.1}
+    moment, mean_sq = torch.zeros_like(p), 1e-8 * torch.rand(768, generator=generator)
+    found = []
+    for move in (embedding.rules._fused, embedding.rules._plain):
+        weight, first, second = nn.Parameter(p.clone()), moment.clone(), mean_sq.clone()
+        weight.grad = (
+            torch.randn(rows, 768, generator=torch.Generator().manual_seed(7)) * torch.logspace(-9, -1.5, rows)[:, None]
+        )
+        with torch.no_grad():
+            move(weight, first, second, 0.7, group)
+        assert torch.equal(second, mean_sq)
+        found.append((weight.detach(), first))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=3e-6, atol=1e-7)
+
+
 def test_coupled_adam_keeps_one_second_moment_for_all_rows() -> None:
     ours = parameters(torch.float32)
     optimizer = embedding.CoupledAdam(options(), ours)
