@@ -8,7 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 # Streams by their schedules; movement is a part of statistics.
-STREAMS = ("snapshots", "windows", "traces", "statistics", "movement", "exposure")
+STREAMS = ("snapshots", "windows", "traces", "statistics", "movement", "exposure", "cause", "moments", "trace_state")
 
 
 class Recording(NamedTuple):
