@@ -169,8 +169,10 @@ def test_the_plan_knows_the_variables_that_the_scripts_use(profile: str, tmp_pat
                 assert given[variable] == used[option], (stage.name, variable)
         if experiment == "E4":
             assert used["max-tokens"] == given["TOKENS"]
-        elif experiment == "E3":
+        elif experiment in ("E3", "E5"):
             assert used["sample-tokens-per-update"] == given["TOKENS"]
+            for variable in ("CAUSE", "MOMENTS", "TRACE_STATE") if experiment == "E5" else ():
+                assert used[f"record-{variable.lower().replace('_', '-')}"] == given[variable]
         else:
             assert used["batch-size"] == given["BATCH"]
             assert used.get("max-tokens", "0") == given.get("TOKENS", "0")
@@ -190,8 +192,17 @@ def test_tokens_of_an_update(tmp_path: Path) -> None:
     assert quick["E2", "base"].tokens == 512  # the limit, for many examples
     assert gpu["E2", "shuffled"].tokens == pytest.approx(64 * CORPORA["wikitext-103"].tokens)
     assert gpu["E3", "narrow16"].tokens == 8192  # drawn
+    assert standard["E5", "sgd-untied"].tokens == 1024
     assert standard["E4", "all"].tokens == 4096
     assert study["E1", "base"].tokens == pytest.approx(20_000, rel=0.02)
+
+
+def test_an_untied_arm_has_a_table_more(tmp_path: Path) -> None:
+    arms = of("standard", tmp_path)
+    tied, untied = arms["E5", "adam"], arms["E5", "adam-untied"]
+    assert untied.model.tables == 2 * tied.model.tables
+    assert untied.model.parameters - tied.model.parameters == 50_265 * tied.model.dim
+    assert untied.recording.streams["snapshots"] == 2 * tied.recording.streams["snapshots"]
 
 
 def test_a_prepared_corpus_says_itself_how_large_it_is(tmp_path: Path) -> None:
@@ -224,11 +235,12 @@ def test_the_lines_of_a_profile(profile: str, tmp_path: Path, capsys: pytest.Cap
     assert subprocess.run(["bash", "-n", "-c", "\n".join(lines)], check=False).returncode == 0
     assert max(map(len, comments)) < 260
     head = comments[1]
-    columns = ["training", "seeds", "updates", "tokens", "checkpoints", "snapshots", "traces", "statistics", "exposure",
-               "memory", "time"]  # fmt: skip
+    arms = of(profile, tmp_path)
+    recorded = [name for name in planning.STREAMS if any(one.recording.streams.get(name) for one in arms.values())]
+    assert {"snapshots", "traces", "statistics", "exposure"} <= set(recorded)
+    columns = ["training", "seeds", "updates", "tokens", "checkpoints", *recorded, "memory", "time"]
     assert "windows" not in head  # none are recorded
     starts = {name: re.search(rf"\b{name}\b", head).start() for name in columns}
-    arms = of(profile, tmp_path)
     rows = comments[2 : 2 + len(arms)]
     disk, updates = 0.0, 0
     for row, ((experiment, arm), one) in zip(rows, arms.items(), strict=True):
@@ -237,7 +249,7 @@ def test_the_lines_of_a_profile(profile: str, tmp_path: Path, capsys: pytest.Cap
         assert cells["updates"] == f"{one.updates:,}"
         seeds = len(cells["seeds"].split(","))
         files, each = cells["checkpoints"].split(" x ")
-        streams = sum(in_bytes(cells[name]) for name in ("snapshots", "traces", "statistics", "exposure"))
+        streams = sum(in_bytes(cells[name]) for name in recorded)
         assert streams == pytest.approx(one.recording.total, rel=0.06)
         disk += seeds * (int(files) * in_bytes(each) + streams)
         updates += seeds * one.updates
