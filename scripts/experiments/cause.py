@@ -74,6 +74,6 @@ def _evaluation(context: Context, size: Cause, trainings: list[Stage]) -> Stage:
         marker=context.runs / EXPERIMENT / ".evaluation.json",
         outputs=tuple(folder / "evaluation.npz" for folder in folders),
         needs=tuple(trainings),
-        seconds=size.evaluation_seconds * len(folders) + 8,
+        seconds=size.evaluation_seconds * len(folders) + 10,
         experiment=EXPERIMENT,
     )

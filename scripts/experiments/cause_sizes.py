@@ -51,7 +51,7 @@ SMOKE = replace(
     moments="log2,every:5",
     held_out=20,
     seconds=12,
-    evaluation_seconds=1,
+    evaluation_seconds=2,
 )
 STANDARD = replace(
     QUICK,

@@ -193,7 +193,7 @@ class Cause:
     threads: int = 0
     seconds: float = 0.0
     untied_seconds: float = 0.0
-    evaluation_seconds: float = 2.0
+    evaluation_seconds: float = 3.0
 
 
 @dataclass(frozen=True)
