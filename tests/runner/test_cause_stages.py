@@ -66,12 +66,17 @@ def test_an_arm_that_failed_is_resumed_alone_and_all_are_evaluated_then(project)
     assert all(folder in calls[1] for folder in FOLDERS)
 
 
-def test_what_is_lost_is_evaluated_again_without_training(project):
+def test_what_is_lost_or_trained_again_is_evaluated_again(project):
     assert project.run(*SMOKE)[0] == 0
     project.calls()
     (project.root / FOLDERS[0] / "evaluation.npz").unlink()
     assert project.run(*SMOKE)[0] == 0
     assert kinds(project.calls()) == ["evaluate", "report"]
+    (
+        project.root / FOLDERS[0] / "dump.zarr/zarr.json"
+    ).unlink()  # trained again, so what was evaluated is another model's
+    assert project.run(*SMOKE)[0] == 0
+    assert kinds(project.calls()) == ["train", "evaluate", "report"]
 
 
 def test_standard_trains_every_arm_tied_and_some_untied_at_equal_sizes(project):
