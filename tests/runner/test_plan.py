@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,6 +130,28 @@ def test_a_recordings_space_by_counting_every_update() -> None:
     assert found["traces"] == times["traces"] * (len(set(WORDS)) + 16 * groups) * (32 + 16) * 4
     together = sum(any(u in read[name] for name in ("statistics", "movement", "snapshots")) for u in range(431))
     assert found["statistics"] == 2 * together * (11 + 7 * groups) * 8
+
+
+def test_a_stream_is_planned_where_the_recording_knows_it(monkeypatch) -> None:
+    """A recording with snapshots and causes, but no moments."""
+
+    @dataclass
+    class Config:
+        record_dir: str
+        record_snapshots: str = "none"
+        record_cause: str = "none"
+        record_trace_sample: int = 1
+        record_window_encoding: str = ""
+
+    def estimate(streams: Config, *arguments: object) -> SimpleNamespace:
+        return SimpleNamespace(snapshots=len(streams.record_snapshots), cause=len(streams.record_cause))
+
+    plugin = SimpleNamespace(RecordingConfig=Config, check=lambda options: options), SimpleNamespace(estimate=estimate)
+    monkeypatch.setattr(planned_recording, "_plugin", lambda: (*plugin, SimpleNamespace(WORDS=())))
+    given = {"snapshots": "every:5", "cause": "every:10", "moments": "every:100"}
+    found = recording(given, ((10, 2),), tokens=100, counters=0, updates=20)
+    assert found.streams == {"snapshots": 7, "cause": 8}
+    assert found.total == 15
 
 
 def test_every_update_of_the_study_takes_24_terabytes(tmp_path: Path) -> None:
