@@ -12,6 +12,11 @@ With ``--rules`` the runs are instead ours without recording under ``fused_adam`
 the ratio is what a rule of its own for the embedding table costs:
 
     python benchmarks/training.py data-bin/wikipedia-sample --rules coupled_adam embedding_sgd
+
+With ``--causes SCHEDULE`` they are ours without recording, with statistics at every update, and with the causes of updates besides
+(``--record-cause``):
+
+    python benchmarks/training.py data-bin/wikipedia-sample --causes every:10
 """
 
 from __future__ import annotations
@@ -86,6 +91,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=20, help="updates that are timed")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rules", nargs="+", default=[], metavar="OPTIMIZER", help="compare these with fused_adam")
+    parser.add_argument("--causes", metavar="SCHEDULE", help="what recording the causes of these updates costs")
     options = parser.parse_args()
     last = options.skip + options.updates
     shape = ["--batch-size", str(options.batch_size), "--max-update", str(last), "--log-interval", "1"]
@@ -106,6 +112,13 @@ def main() -> None:
         if options.rules:
             commands = {name: [*plain, *OURS, "--optimizer", name] for name in ("fused_adam", *options.rules)}
             pairs = [(name, "fused_adam") for name in options.rules]
+        if options.causes:
+            place = ["--record-overwrite", "--record-dir", f"{folder}/dump.zarr", "--record-snapshots", "at:0"]
+            statistics = [*plain, *OURS, *place, "--record-statistics", "every:1", "--record-movement", "none"]
+            statistics += ["--record-traces", "none"]
+            causes = [*statistics, "--record-cause", options.causes]
+            commands = {"not recorded": [*plain, *OURS], "statistics": statistics, "causes": causes}
+            pairs = [("causes", "statistics"), ("causes", "not recorded"), ("statistics", "not recorded")]
         found: dict[str, list[dict[int, float]]] = {name: [] for name in commands}
         for number in range(options.rounds):
             for name in sorted(commands, reverse=bool(number % 2)):
