@@ -9,6 +9,7 @@ from .version import __version__
 
 compat.apply()
 
+from .criterions import remedied_masked_lm  # noqa: E402  (registers the criterion)
 from .optim import embedding, fused_adam  # noqa: E402  (registers the optimisers; needs compat first)
 
-__all__ = ["__version__", "compat", "embedding", "fused_adam"]
+__all__ = ["__version__", "compat", "embedding", "fused_adam", "remedied_masked_lm"]

@@ -56,8 +56,14 @@ class Recorded(Sampled):
         self._exposure_state: dict[str, Tensor] | None = None
         self._row_counts = {len(side.dictionary) for side in sides}
         self._tables: dict[str, list[str]] = {}
+        self._kept: dict[str, Any] = {}
+        self.update_num = 0
         restores = config.get("checkpoint") or {}
         self._resumes = not (restores.get("finetune_from_model") or restores.get("reset_optimizer"))
+
+    def keep_in_checkpoints(self, name: str, holder: Any) -> None:
+        """Keep what ``holder.state()`` gives in checkpoints, and give it back by ``holder.resume_from``."""
+        self._kept[name] = holder
 
     def count_exposure(self, counters: Sequence[Counters], tokens: Tokens) -> None:
         """Count from now on what the model receives, if that is to be recorded; called when the training split is loaded."""
@@ -95,6 +101,7 @@ class Recorded(Sampled):
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> Any:
         self.refuse_foreign_checkpoint(update_num)
+        self.update_num = update_num
         if self.recorder.on and not self.recorder.attached:
             self.recorder.attach(model, update_num, optimizer)
         if self.exposure is not None and not ignore_grad:
@@ -138,6 +145,8 @@ class Recorded(Sampled):
             state["sampling"] = self.sampler.state()
         if self.exposure is not None and self.recorder.on:
             state["exposure"] = self.exposure.state()
+        kept = {name: holder.state() for name, holder in self._kept.items()}
+        state |= {"kept": kept} if kept else {}
         return {type(self).__name__: {**state, "tables": self._tables}}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
@@ -146,5 +155,14 @@ class Recorded(Sampled):
         self.recorder.resume_from(state)
         self.sampler.resume_from(state.get("sampling") or {})
         self._exposure_state = state.get("exposure")
+        kept = state.get("kept") or {}
+        for name, holder in self._kept.items():
+            if name not in kept and self._resumes:
+                raise UserError(
+                    f"the checkpoint was trained without what {name} keeps; give the criterion's options that it was trained with, or begin anew with "
+                    "--finetune-from-model"
+                )
+            if name in kept and self._resumes:
+                holder.resume_from(kept[name])
         if self.exposure is not None and self._exposure_state is not None:
             self._restore_exposure(self._exposure_state)

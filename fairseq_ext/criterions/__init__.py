@@ -1,0 +1,1 @@
+"""Criteria that the experiments need, registered for fairseq."""
