@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -210,7 +211,7 @@ def _evaluation(evidence: Evidence, run: Run) -> Evaluation | None:
     path = run.path / "evaluation.npz"
     if path.is_file():
         return _one(evidence, run, lambda _: read_evaluation(path))
-    again = run.again if run.finished is False else f"{COMMAND} {run.path}"
+    again = run.again if run.finished is False else f"{COMMAND} {shlex.quote(str(run.path))}"
     evidence.missing.append(Missing(f"{run.name}: not evaluated (evaluation.npz), so no held-out loss.", again))
     return None
 

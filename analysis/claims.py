@@ -124,7 +124,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim's entry in report.json. `value` and `interval` are those of the first part; `parts` holds all of them."""
+    """A claim's entry in report.json. `value` and `interval` are those of the first part; `parts` holds all of them.
+
+    `study` is the published figure: the study's, or of a claim of this project's own that of its source.
+    """
 
     id: str
     measure: str
@@ -139,7 +142,7 @@ class Claim:
     parts: tuple[Part, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for json.dump: the design's schema, NaN and infinity as null, and `parts` where there are some."""
+        """Plain values for json.dump: the design's schema, NaN and infinity as null; `parts` where there are some, `source` of the project's own claims."""
         result: dict[str, Any] = {
             "id": self.id,
             "measure": self.measure,
@@ -152,6 +155,9 @@ class Claim:
             "study": self.study,
             "signature": self.signature,
         }
+        statement = STATEMENTS[self.id]
+        if statement.own:
+            result["source"] = statement.source
         return result | ({"parts": [part.to_json() for part in self.parts]} if len(self.parts) > 1 else {})
 
 
