@@ -19,11 +19,10 @@ from pathlib import Path
 from statistics import fmean
 
 import cause_figures
-
 from cause_claims import decide
 from cause_design import CauseDesign
-from cause_run import CauseRun, measure_run
 from cause_isotropy import isotropy_words
+from cause_run import CauseRun, measure_run
 from cause_tables import arm_rows, arms_table, mechanism_table
 from claims import Claim, Estimate, combine_seeds
 from cli import print_table, run, write_json

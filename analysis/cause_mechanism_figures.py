@@ -19,7 +19,7 @@ from cause_drawing import draw_across, draw_seeds, label_ends, label_of, legend_
 from cause_mechanisms import MECHANISMS, Mechanisms
 from cause_run import TableResult
 from cause_streams import ROLE_WORDS, ROLES
-from cause_tables import of_split, of_table, places
+from cause_tables import of_split, places
 from curves import Curve
 from plots import group_label, new_figure, save, update_axis
 

@@ -24,7 +24,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from captions import VERDICTS
-from claims import STATEMENTS, Claim, merge_signatures
+from claims import STATEMENTS, Claim, Statement, merge_signatures
 from cli import plain, run
 from dump import signature
 from evidence import Evidence, SnapshotCache
@@ -126,20 +126,43 @@ def page_of(report: Report) -> dict[str, Any]:
     return {
         "title": "How token embeddings are learned: claims and measurements",
         "lead": [
-            "Each claim of the study is measured on the runs that were found here. A verdict needs the size of the effect and "
-            "an interval that excludes the opposite.",
+            "Each claim of the study (C), and each that this project adds (D), is measured on the runs that were found here. A verdict "
+            "needs the size of the effect and an interval that excludes the opposite.",
             "With fewer than three seeds, intervals are over tokens, updates, examples or sentences of one run: they say nothing about other seeds.",
         ],
         "signature": report.signature,
         "tally": f"{measured} of {len(report.claims)} claims are measured" + (f": {tally}." if tally else "."),
         "verdicts": [{"word": word, **style} for word, style in VERDICTS.items()],
-        "claims": [_claim_row(claim, report) for claim in report.claims],
+        "claim_groups": _claim_groups(report),
         "missing": [{"what": entry.what, "command": entry.command} for entry in report.missing],
         "sections": report.sections,
         "run_head": ["Run", "Finished", "Last snapshot", "Training time", "Profile", "Hardware"],
         "runs": [_run_row(entry, report) for entry in report.runs],
         "footer": "Made by analysis/report.py. The page needs no network. For machines: report.json; figures: figures/.",
     }
+
+
+def _claim_groups(report: Report) -> list[dict[str, Any]]:
+    """The study's claims, and below them this project's own, each a table of the page."""
+    rule = "Intervals are 95 % intervals over what the row names; a rule about effect size decides, not significance."
+    groups = [
+        {
+            "title": "",
+            "caption": f"Each claim of the study with what was measured here. {rule}",
+            "says": "The study says",
+            "figure": "Study's figure",
+            "claims": [_claim_row(claim, report) for claim in report.claims if not STATEMENTS[claim.id].own],
+        },
+        {
+            "title": "Claims of this project: what makes the tables drift",
+            "caption": "Not the study's: what others published of other models, asked of the runs that were found here; the source of a figure "
+            f"stands below it. The rules are those of docs/cause.md. {rule}",
+            "says": "Claim",
+            "figure": "Published figure",
+            "claims": [_claim_row(claim, report) for claim in report.claims if STATEMENTS[claim.id].own],
+        },
+    ]
+    return [group for group in groups if group["claims"]]
 
 
 def _claim_row(claim: Claim, report: Report) -> dict[str, Any]:
@@ -160,12 +183,19 @@ def _claim_row(claim: Claim, report: Report) -> dict[str, Any]:
             }
             for part in claim.parts
         ],
-        "study": "plot only" if statement.figure is None else f"{statement.figure:+g}",
+        "study": _figure_words(statement),
+        "source": statement.source,
         "rule": statement.rule,
         "reason": _remark(claim),
         "signature": claim.signature,
         **_verdict(claim.verdict),
     }
+
+
+def _figure_words(statement: Statement) -> str:
+    if statement.figure is not None:
+        return f"{statement.figure:+g}"
+    return "no figure" if statement.own else "plot only"
 
 
 def _verdict(word: str) -> dict[str, str]:
