@@ -38,13 +38,13 @@ def row_parts(table: Table, update: int) -> NDArray[np.float64]:
     return np.where(rows.pool, parts, np.nan)
 
 
-def about(value: float, parts: NDArray[np.float64] | None) -> Estimate:
-    """The value with the interval that the rows' parts (rows,) give it; without an interval where there are none."""
+def about(value: float, parts: NDArray[np.float64] | None, *, least: float = -math.inf) -> Estimate:
+    """The value with the interval that the rows' parts (rows,) give it, cut at `least`; without an interval where there are none."""
     known = np.zeros(0) if parts is None else parts[np.isfinite(parts)]
     if len(known) < 2 or not math.isfinite(value):
         return Estimate(value, None)
     half = WIDTH * float(known.std(ddof=1)) / math.sqrt(len(known))
-    return Estimate(value, (value - half, value + half))
+    return Estimate(value, (max(value - half, least), value + half))
 
 
 def difference(

@@ -17,7 +17,7 @@ import similarity
 from cause_design import INPUT, OUTPUT, TIED, CauseDesign, places_of, read_design
 from cause_mechanisms import Drift, Mechanisms
 from cause_ratio import about, ratio_curve, row_parts
-from cause_streams import CauseStream, Moments, read_cause, read_moments
+from cause_streams import CauseStream, Moments, has_stream, read_cause, read_moments
 from claims import Estimate
 from cli import NOT_IN_JSON
 from curves import Curve, last_update, read_curves, spread
@@ -163,7 +163,7 @@ def _table(evidence: Evidence, run: Run, place: str, name: str) -> TableResult |
     cause = ask(read_cause)
     moments = ask(read_moments)
     drift = ask(cause_mechanisms.measure_drift)
-    if cause is None and "cause" not in _streams(table):
+    if cause is None and not has_stream(table, "cause"):
         what = "no stream cause, so mechanisms, the zero sum and the second moment are not known; train with --record-cause"
         evidence.missing.append(Missing(f"{run.name}: {_short(place)}{what}.", run.again))
     both = cause is not None and drift is not None
@@ -176,7 +176,7 @@ def _table(evidence: Evidence, run: Run, place: str, name: str) -> TableResult |
         mean_cosine=curves["mean_cosine"],
         spearman=curves["spearman_seen"],
         isotropy=(ask(_isotropy) if snapshot is not None else None) or dict.fromkeys(ISOTROPY, EMPTY),
-        end=about(float(ratio.values[-1]) if len(ratio.values) else float("nan"), parts),
+        end=about(float(ratio.values[-1]) if len(ratio.values) else float("nan"), parts, least=0.0),
         parts=parts,
         cause=cause,
         moments=moments,
@@ -226,11 +226,6 @@ def _corpus(dump: Dump, table: Table) -> tuple[str, ...]:
     corpus = dump.attrs.get("corpus") or {}
     hashes = (str(corpus.get(f"{name}_sha256")) for name in ("dictionary", "train", "valid"))
     return (*hashes, str(table.rows), *(str(group) for group in table.groups))
-
-
-def _streams(table: Table) -> set[str]:
-    group = table.dump.root[f"tables/{table.name}"]
-    return set(group.group_keys())
 
 
 def _short(place: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli import NOT_IN_JSON
-from dump import Dump, Table
+from dump import Table
 from streams import Node
 
 ROLES = ("input", "positive", "negative")
@@ -96,7 +96,15 @@ def read_moments(table: Table) -> Moments | None:
     return Moments(int(updates[-1]), rows)
 
 
+def has_stream(table: Table, name: str) -> bool:
+    """Does the dump hold the table's stream, if only an empty one?"""
+    return name in _node(table)
+
+
 def _stream(table: Table, name: str) -> Node | None:
-    dump: Dump = table.dump
-    node = Node(dump.root, table.error).child(f"tables/{table.name}")
+    node = _node(table)
     return node.child(name) if name in node else None
+
+
+def _node(table: Table) -> Node:
+    return Node(table.dump.root, table.error).child(f"tables/{table.name}")
