@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import isotonic_regression
 
 from cause_design import RULES
 from claims import LEVEL, Estimate
 from curves import Curve
-from plots import band
+from dump import Group
+from plots import band, group_label
 
 if TYPE_CHECKING:
     from cause import ArmResult, CauseResult
@@ -116,13 +118,11 @@ def label_ends(axis: Axes, entries: Sequence[tuple[float, str, str]]) -> None:
     x = axis.get_xlim()[1]
     heights = [float(np.clip(transform.transform((x, value))[1], 0, 1)) for value, _, _ in entries]
     order = np.argsort(heights, kind="stable")
-    gap = min(GAP, 1 / max(len(entries) - 1, 1))
-    placed = np.array([heights[index] for index in order])
-    for index in range(1, len(placed)):
-        placed[index] = max(placed[index], placed[index - 1] + gap)
+    gaps = np.arange(len(entries)) * min(GAP, 1 / max(len(entries) - 1, 1))
+    # The places nearest to the heights that keep their order and the gap between them (least squares).
+    placed = isotonic_regression(np.array([heights[index] for index in order]) - gaps).x + gaps
+    placed += max(0.0, -placed[0])
     placed -= max(0.0, placed[-1] - 1)
-    for index in range(len(placed) - 2, -1, -1):
-        placed[index] = min(placed[index], placed[index + 1] - gap)
     for place, index in zip(placed, order, strict=True):
         _, text, colour = entries[index]
         axis.annotate(
@@ -135,7 +135,14 @@ def label_ends(axis: Axes, entries: Sequence[tuple[float, str, str]]) -> None:
             fontsize=7.5,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -181,6 +188,15 @@ def legend_of(result: CauseResult, figure: Figure, arms: Sequence[ArmResult], ti
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)), title=title
     )
+
+
+def group_ticks(axis: Axes, groups: Sequence[Group]) -> None:
+    """Frequency groups at 0, 1, ... of an x axis, by their token counts."""
+    names = [group_label(group).partition(" (")[0].replace("count ", "") for group in groups]
+    names = [name.replace("–", "–\n") if len(name) > 6 else name for name in names]
+    axis.set_xticks(range(len(groups)), names, fontsize=8)
+    axis.set_xlim(-0.5, len(groups) - 0.5)
+    axis.grid(False, axis="x")
 
 
 def seeds_words(arms: Sequence[ArmResult]) -> str:

@@ -10,28 +10,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+import cause_isotropy
 import cause_mechanism_figures
 from cause_claims import DRIFTED, LISTS, REMOVED, WORSE
-from cause_design import INPUT, PLACES, TIED
-from cause_drawing import draw_across, draw_seeds, label_ends, label_of, legend_of, seeds_words, style
-from cause_isotropy import MEASURES
+from cause_design import PLACES
+from cause_drawing import draw_across, draw_seeds, group_ticks, label_ends, label_of, legend_of, seeds_words, style
 from cause_run import TableResult
 from cause_tables import of_table, places, score_of
-from claims import Estimate
 from curves import Curve
-from plots import group_label, new_figure, save, update_axis
+from plots import new_figure, save, update_axis
 
 if TYPE_CHECKING:
     from cause import ArmResult, CauseResult
 
 FLOOR = 1e-3  # the lower edge of the axis of r
 TYINGS = {True: "tied", False: "untied"}
-SHAPES = {TIED: "o", INPUT: "^", "output": "s"}
 
 
 def figures(result: CauseResult, out: Path) -> list[Path]:
     """Every figure for which there is something to draw; PNG and PDF."""
-    parts = (_drift, _loss, _differences, _frequency, _similarity, _isotropy)
+    parts = (_drift, _loss, _differences, _frequency, _similarity, cause_isotropy.figure)
     written = [path for draw in parts for path in draw(result, out)]
     return written + cause_mechanism_figures.figures(result, out)
 
@@ -67,12 +65,13 @@ def _drift(result: CauseResult, out: Path) -> list[Path]:
                 chance = 1 / np.sqrt(arms[0].runs[0].tables[place].counted.sum())
                 axis.axhline(chance, color="#999999", linestyle="--", linewidth=0.9)
                 axis.text(
-                    0.01,
+                    0.99,
                     chance,
-                    "chance",
+                    "by chance",
                     transform=axis.get_yaxis_transform(),
                     fontsize=7,
                     va="bottom",
+                    ha="right",
                     color="#666666",
                 )
             else:
@@ -181,9 +180,7 @@ def _frequency(result: CauseResult, out: Path) -> list[Path]:
         axis.axhline(0, color="black", linewidth=0.8)
         for edge in range(1, len(groups)):
             axis.axvline(edge - 0.5, color="#BBBBBB", linewidth=0.5)
-        names = [group_label(group).partition(" (")[0].replace("count ", "").replace("–", "–\n") for group in groups]
-        axis.set_xticks(range(len(groups)), names)
-        axis.grid(False, axis="x")
+        group_ticks(axis, groups)
         axis.set_xlabel("token count of the target in the training split")
         axis.set_title(f"Held-out loss minus Adam's, {TYINGS[tied]} (%)")
         axis.set_ylabel("% of Adam's loss in the group; up is worse")
@@ -223,60 +220,6 @@ def _similarity(result: CauseResult, out: Path) -> list[Path]:
         handles, labels, loc="outside lower center", ncols=2, title=f"last snapshot; 95 % interval over {over}"
     )
     return save(figure, out, "cause_similarity")
-
-
-def _isotropy(result: CauseResult, out: Path) -> list[Path]:
-    goals: dict[str, Callable[[ArmResult, str], Estimate | None]] = {
-        "held-out loss (bits)": lambda arm, _: arm.combined([entry.loss for entry in arm.runs]),
-        f"{LISTS[0]}, Spearman": lambda arm, place: of_table(
-            arm, place, lambda table: score_of(table, LISTS[0], "raw")
-        ),
-    }
-    points = [(arm, place) for arm in result.arms for place in places(arm)]
-    known = {goal: [entry for entry in points if ask(*entry) is not None] for goal, ask in goals.items()}
-    known = {goal: found for goal, found in known.items() if len(found) > 1}
-    if not known:
-        return []
-    figure, axes = new_figure(columns=len(MEASURES), rows=len(known), width=4.3, height=3.4)
-    for row, (goal, found) in enumerate(known.items()):
-        for column, (name, words) in enumerate(MEASURES.items()):
-            axis = axes[row, column]
-            for arm, place in found:
-                x = of_table(arm, place, lambda table, n=name: table.isotropy_end.get(n))
-                y = goals[goal](arm, place)
-                if x is None or y is None:
-                    continue
-                colour, _ = style(result, arm)
-                face = colour if arm.design.tied else "white"
-                axis.plot(
-                    x.value,
-                    y.value,
-                    marker=SHAPES[place],
-                    color=colour,
-                    markerfacecolor=face,
-                    markersize=6,
-                    linestyle="",
-                )
-                if x.interval is not None:
-                    axis.plot(x.interval, [y.value] * 2, color=colour, linewidth=0.9, alpha=0.8)
-                if y.interval is not None:
-                    axis.plot([x.value] * 2, y.interval, color=colour, linewidth=0.9, alpha=0.8)
-                axis.annotate(
-                    label_of(arm), (x.value, y.value), (4, 4), textcoords="offset points", fontsize=6.5, color=colour
-                )
-            axis.set_xlabel(words)
-            if column == 0:
-                axis.set_ylabel(goal)
-    places_shown = list(dict.fromkeys(place for _, place in points))
-    handles = [
-        Line2D([], [], color="black", marker=SHAPES[p], linestyle="", markerfacecolor="black" if p == TIED else "white")
-        for p in places_shown
-    ]
-    figure.legend(handles, [PLACES[place] for place in places_shown], loc="outside lower center", ncols=3)
-    figure.suptitle(
-        "Is a more isotropic table better here? Last snapshot, 95 % intervals", x=0.01, ha="left", fontsize=11
-    )
-    return save(figure, out, "cause_isotropy")
 
 
 def _row_name(arm: ArmResult, place: str) -> str:
