@@ -163,7 +163,7 @@ def _similarity(result: CauseResult) -> Claim:
         parts = []
         for name in LISTS:
             for variant in ("raw", "centred"):
-                for seen_only in (False, True):
+                for seen_only in (False, True) if _exposed(coupled) else (False,):
                     if (name, variant, seen_only) == (LISTS[0], "raw", False):
                         continue
                     estimate = result.over_seeds(
@@ -193,6 +193,12 @@ def _similarity(result: CauseResult) -> Claim:
         "snapshots with words of WordSim-353",
         note=beside,
     )
+
+
+def _exposed(arm: ArmResult | None) -> bool:
+    """Did the runs count which words they saw?"""
+    found = [entry.main.similarity for entry in arm.runs] if arm is not None else []
+    return any(score.seen is not None for entry in found if entry is not None for score in entry.scores.values())
 
 
 def _untied(result: CauseResult) -> Claim:

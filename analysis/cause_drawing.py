@@ -114,7 +114,8 @@ def label_ends(axis: Axes, entries: Sequence[tuple[float, str, str]]) -> None:
     """
     if not entries:
         return
-    transform = axis.transData + axis.transAxes.inverted()
+    axis.get_ylim()  # settles the limits that follow from the data
+    transform = axis.transScale + axis.transLimits  # to fractions of the axis, whatever the figure's layout
     x = axis.get_xlim()[1]
     heights = [float(np.clip(transform.transform((x, value))[1], 0, 1)) for value, _, _ in entries]
     order = np.argsort(heights, kind="stable")

@@ -79,7 +79,6 @@ def _drift(result: CauseResult, out: Path) -> list[Path]:
             axis.set_title(f"{PLACES[place]}: {words}" if len(shown) == 1 else words, fontsize=9.5)
             if column == 0:
                 axis.set_ylabel(words.partition(":")[0].partition(",")[0].partition(" (")[0], fontsize=9)
-            figure.draw_without_rendering()
             label_ends(axis, ends)
     if len(shown) > 1:
         for column, place in enumerate(shown):
@@ -119,7 +118,6 @@ def _loss(result: CauseResult, out: Path) -> list[Path]:
         update_axis(axis, sorted(updates), log=False)
         axis.set_title(f"Validation loss, {TYINGS[tied]}")
         axis.set_ylabel("bits for each predicted token")
-        figure.draw_without_rendering()
         label_ends(axis, ends)
     legend_of(result, figure, arms, seeds_words(arms))
     return save(figure, out, "cause_loss")

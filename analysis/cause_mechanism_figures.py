@@ -163,7 +163,6 @@ def _groups(result: CauseResult, out: Path) -> list[Path]:
         group_ticks(axis, groups)
         axis.set_xlabel("token count in the training split")
         axis.set_title(PLACES[place])
-        figure.draw_without_rendering()
         label_ends(axis, ends)
     axes[0, 0].set_ylabel("moved along it (mean norms)")
     legend_of(result, figure, [arm for arm, _ in shown])
@@ -182,7 +181,7 @@ def _gradients(result: CauseResult, out: Path) -> list[Path]:
         (arm, place)
         for rule, tied, place in wanted
         if (arm := result.arm_of(rule, tied))
-        and of_split(arm, place, lambda split: float(np.nansum(split.role_along["input"]) + 1))
+        and of_split(arm, place, lambda split: 1.0 if np.isfinite(split.role_along["input"]).any() else math.nan)
     ]
     if not shown:
         return []
@@ -235,7 +234,6 @@ def _zero_sum(result: CauseResult, out: Path) -> list[Path]:
         axis.set_ylim(max(min(values) / 3, 1e-12), max(values) * 4)
         update_axis(axis, sorted(updates), log=False)
         axis.set_title(PLACES[place])
-        figure.draw_without_rendering()
         label_ends(axis, ends)
     axes[0, 0].set_ylabel("|sum of the head's gradients| /\nsum of all rows' gradient lengths")
     legend_of(result, figure, result.arms, seeds_words(result.arms))

@@ -78,7 +78,6 @@ def figure(result: CauseResult, out: Path) -> list[Path]:
     axis.set_ylim(min(-0.02, axis.get_ylim()[0]), 1.05)
     update_axis(axis, sorted(updates), log=False)
     axis.set_title("R² (solid) and Spearman (dotted)")
-    drawn.draw_without_rendering()
     label_ends(axis, ends)
     drawn.suptitle("Does a row's second moment follow its token count?", x=0.01, ha="left", fontsize=11)
     return save(drawn, out, "cause_second_moment")
