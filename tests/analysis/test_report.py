@@ -225,6 +225,7 @@ def test_an_experiment_without_runs_is_listed_with_a_command_that_runs_it(tmp_pa
     assert "Experiment E1 has not been run." not in commands
     reasons = {claim["id"]: claim["reason"] for claim in content["claims"]}
     assert reasons["C3.1"] == reasons["C3.2"] == f"experiment E3 has not been run: {command}"
+    assert reasons["D1"] == reasons["D6"] == "experiment E5 has not been run: bash scripts/run_all.sh --only E5"
 
 
 def test_a_broken_dump_is_listed_and_the_others_are_reported(tmp_path, quick):
@@ -330,7 +331,7 @@ def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):
     content, page = make_report(tmp_path)
     assert "E1/base/seed1: no run.json" in listed(content)
     assert "run.json cannot be read" in listed(content)
-    assert "E5: this version reports E1" in listed(content)
+    assert "E5/x/seed1: no recording (dump.zarr)" in listed(content)
     assert "<b>odd" not in page
     assert "&lt;b&gt;odd" in page
 
