@@ -7,6 +7,11 @@ ratio of each round stands that of the fastest times: for each update the least 
 nothing disturbs it. Run it with nothing else running:
 
     python benchmarks/training.py data-bin/wikipedia-sample
+
+With ``--rules`` the runs are instead ours without recording under ``fused_adam`` and under each optimiser named, ``coupled_adam`` for one, and
+the ratio is what a rule of its own for the embedding table costs:
+
+    python benchmarks/training.py data-bin/wikipedia-sample --rules coupled_adam embedding_sgd
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,12 +62,12 @@ def seconds_of_updates(command: list[str], environment: dict[str, str], first: i
     return {n: times[n] - times[n - 1] for n in times if n > first and n - 1 in times}
 
 
-def report(found: dict[str, list[dict[int, float]]]) -> None:
-    """Print the ratios: over rounds, and of the fastest times."""
+def report(found: dict[str, list[dict[int, float]]], pairs: Sequence[tuple[str, str]]) -> None:
+    """Print the ratios of pairs: over rounds, and of the fastest times."""
     fastest = {name: {n: min(run[n] for run in runs) for n in runs[0]} for name, runs in found.items()}
     seconds = {name: sum(run.values()) / len(run) for name, run in fastest.items()}
     print("fastest, seconds an update: " + ", ".join(f"{name} {value:.3f}" for name, value in seconds.items()))
-    for one, other in (("stock", "recorded"), ("stock", "not recorded"), ("recorded", "not recorded")):
+    for one, other in pairs:
         ratios = [sum(a.values()) / sum(b.values()) for a, b in zip(found[one], found[other], strict=True)]
         print(
             f"{one} / {other}: median {statistics.median(ratios):.3f}, min {min(ratios):.3f}, max {max(ratios):.3f} over {len(ratios)} rounds; "
@@ -79,6 +85,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=5, help="updates before the clock starts")
     parser.add_argument("--updates", type=int, default=20, help="updates that are timed")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rules", nargs="+", default=[], metavar="OPTIMIZER", help="compare these with fused_adam")
     options = parser.parse_args()
     last = options.skip + options.updates
     shape = ["--batch-size", str(options.batch_size), "--max-update", str(last), "--log-interval", "1"]
@@ -95,6 +102,10 @@ def main() -> None:
             "not recorded": [*plain, *OURS],
             "recorded": [*plain, *OURS, *RECORDING, "--record-overwrite", "--record-dir", f"{folder}/dump.zarr"],
         }
+        pairs = [("stock", "recorded"), ("stock", "not recorded"), ("recorded", "not recorded")]
+        if options.rules:
+            commands = {name: [*plain, *OURS, "--optimizer", name] for name in ("fused_adam", *options.rules)}
+            pairs = [(name, "fused_adam") for name in options.rules]
         found: dict[str, list[dict[int, float]]] = {name: [] for name in commands}
         for number in range(options.rounds):
             for name in sorted(commands, reverse=bool(number % 2)):
@@ -103,7 +114,7 @@ def main() -> None:
             print(
                 f"round {number + 1}: " + ", ".join(f"{name} {value:.3f} s" for name, value in mean.items()), flush=True
             )
-    report(found)
+    report(found, pairs)
 
 
 if __name__ == "__main__":

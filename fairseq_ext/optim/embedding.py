@@ -21,16 +21,15 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.optim import FairseqOptimizer, register_optimizer
-from fairseq.optim.adam import FairseqAdamConfig
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from ..errors import UserError
 from . import rules
+from .config import EmbeddingRuleConfig, EmbeddingSGDConfig
 from .fused_adam import FusedAdamW
 
 logger = logging.getLogger(__name__)
@@ -49,33 +48,6 @@ def mark_tables(model: nn.Module, names: Iterable[str]) -> None:
     for name in names:
         if name in parameters:
             setattr(parameters[name], MARK, name)
-
-
-@dataclass
-class EmbeddingRuleConfig(FairseqAdamConfig):
-    """Options of every optimiser with a rule for the embedding tables, beside those of Adam."""
-
-    embedding_tables: str = field(
-        default="",
-        metadata={
-            "help": "comma list of patterns (* and ?) of the tables that the optimiser's rule is for; the others are trained by Adam; "
-            "empty: every table with one row per token"
-        },
-    )
-    embedding_lr_scale: float = field(
-        default=1.0, metadata={"help": "the tables' learning rate as a multiple of the scheduled one"}
-    )
-
-
-@dataclass
-class EmbeddingSGDConfig(EmbeddingRuleConfig):
-    embedding_momentum: float = field(default=0.9, metadata={"help": "momentum of the tables' SGD, from 0 to below 1"})
-    embedding_weight_decay: float = field(
-        default=0.0,
-        metadata={
-            "help": "decoupled weight decay of the tables under SGD, whose learning rate is of another size than Adam's"
-        },
-    )
 
 
 class EmbeddingAdamW(FusedAdamW):

@@ -17,7 +17,7 @@ from .pruning import Request, prune
 from .schedule import SYNTAX, Schedule
 from .telling import COMMAND, advise, lines
 
-SORTS = ("snapshots", "windows", "traces", "statistics", "exposure")
+SORTS = ("snapshots", "windows", "traces", "statistics", "cause", "moments", "state", "exposure")
 
 
 class Parser(argparse.ArgumentParser):

@@ -72,6 +72,21 @@ class RecordingConfig(FairseqDataclass):
             "help": "updates at which it is recorded how often each token (visible, target, replacement) and each example was received so far"
         },
     )
+    record_cause: str = field(
+        default="none",
+        metadata={
+            "help": "updates at which it is recorded what moves the table: the gradient's sum over rows and by role and frequency group, the second "
+            "moment against token count, and the parts of the mean update (docs/cause.md); needs a copy of the table before the step"
+        },
+    )
+    record_moments: str = field(
+        default="none",
+        metadata={"help": "updates at which each row's optimiser moments and the size of its update are recorded"},
+    )
+    record_trace_state: str = field(
+        default="none",
+        metadata={"help": "updates at which the optimiser's moments of the traced rows are recorded, entry by entry"},
+    )
     record_trace_tokens: str = field(
         default="",
         metadata={
@@ -101,6 +116,9 @@ class RecordingConfig(FairseqDataclass):
     )
 
 
+SCHEDULES = ("statistics", "movement", "traces", "snapshots", "windows", "exposure", "cause", "moments", "trace_state")
+
+
 @dataclass(frozen=True)
 class Streams:
     """The schedules of a run, read and checked."""
@@ -111,6 +129,9 @@ class Streams:
     snapshots: Schedule
     windows: Schedule
     exposure: Schedule
+    cause: Schedule
+    moments: Schedule
+    trace_state: Schedule
 
     def describes_statistics(self, update: int) -> bool:
         """Whether the statistics stream has a record at ``update``."""
@@ -127,12 +148,7 @@ def check(config: RecordingConfig) -> Streams | None:
     Raises:
         UserError: an option is malformed, or options contradict one another.
     """
-    streams = Streams(
-        *(
-            Schedule.parse(getattr(config, f"record_{name}"), f"--record-{name}")
-            for name in ("statistics", "movement", "traces", "snapshots", "windows", "exposure")
-        )
-    )
+    streams = Streams(*(Schedule.parse(getattr(config, f"record_{name}"), f"--record-{name}") for name in SCHEDULES))
     _check_windows(config)
     if not config.record_dir:
         if config.record_overwrite or config.record_trace_tokens or config.record_tables:
@@ -140,11 +156,11 @@ def check(config: RecordingConfig) -> Streams | None:
                 "--record-overwrite, --record-tables and --record-trace-tokens need --record-dir; found none; add --record-dir DIR"
             )
         return None
-    if not (streams.statistics or streams.movement or streams.traces or streams.snapshots or streams.windows):
+    if not any(getattr(streams, name) for name in SCHEDULES if name != "exposure"):
         raise UserError(
             "--record-dir is given but every --record-* schedule is none; give one, or leave --record-dir out"
         )
-    if config.record_trace_tokens and not streams.traces:
+    if config.record_trace_tokens and not (streams.traces or streams.trace_state):
         raise UserError(
             "--record-trace-tokens is given but --record-traces is none; give a schedule, or leave the file out"
         )

@@ -146,17 +146,20 @@ def stream_keys(places: set[str]) -> list[str]:
     found = {place.removesuffix("/update") for place in places if place.endswith("/update")}
     for place in places:
         head, _, name = place.rpartition("/")
-        if (head.startswith("tables/") and name in ("snapshots", "windows", "traces", "statistics")) or head in (
+        if (
+            head.startswith("tables/")
+            and name in ("snapshots", "windows", "traces", "statistics", "cause", "moments", "state")
+        ) or head in (
             "exposure",
             "gaps",
         ):
             found.add(place)
-    order = {"snapshots": 0, "windows": 1, "traces": 2, "statistics": 3}
-    return sorted(found, key=lambda key: (not key.startswith("tables/"), key.rpartition("/")[0], order.get(key.rpartition("/")[2], 4), key))  # fmt: skip
+    order = {"snapshots": 0, "windows": 1, "traces": 2, "statistics": 3, "cause": 4, "moments": 5, "state": 6}
+    return sorted(found, key=lambda key: (not key.startswith("tables/"), key.rpartition("/")[0], order.get(key.rpartition("/")[2], 7), key))  # fmt: skip
 
 
 def sort_of(key: str) -> str:
-    """What a stream is: ``snapshots``, ``windows``, ``traces``, ``statistics``, ``exposure``, or ``gaps``, which list what was left out of others."""
+    """What a stream is: ``snapshots``, ``windows``, ``traces``, ``statistics``, ``cause``, ``moments``, ``state``, ``exposure``, or ``gaps``, which list what was left out of others."""
     head, _, name = key.rpartition("/")
     return head if head in ("exposure", "gaps") else name
 

@@ -29,7 +29,8 @@ class Request:
 
     Attributes:
         dump: the dump's folder, or the run's around it.
-        schedules: by sort of stream (``snapshots``, ``windows``, ``traces``, ``statistics``, ``exposure``); a sort that is left out stays as it is.
+        schedules: by sort of stream (``snapshots``, ``windows``, ``traces``, ``statistics``, ``cause``, ``moments``, ``state``,
+            ``exposure``); a sort that is left out stays as it is.
         out: the new dump's place; ``None``: that of the old one, which is replaced.
         strict: keep what the schedules name and nothing else; otherwise a stream's first and last record stay as well.
         drop_damaged: leave out records that cannot be read, instead of refusing.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import store
+from . import causes, store
 from .config import Streams
 from .copies import Copy, TableCopies
 from .rows import Rows
@@ -39,6 +39,7 @@ class RecordedTable:
             self.names["traces"] = ("values",)
         if streams.statistics or streams.movement:
             self.names["statistics"] = CHEAP + (CORRELATIONS + MOVEMENT if streams.movement else ())
+        self.names |= causes.names(streams, len(traced))
         self.open: dict[str, store.Stream] = {}
         self.copies = TableCopies(device)
         self.encoder: WindowEncoder | None = None

@@ -27,7 +27,7 @@ from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
 from ..errors import UserError
-from . import attributes, cost, gaps, masters, place, resuming, space, store, traces
+from . import attributes, cause_streams, cost, gaps, masters, place, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, check
 from .copies import Copy
@@ -87,6 +87,7 @@ class Recorder:
         self.writer: AsyncWriter | None = None
         self.lock: place.Lock | None = None
         self.gaps: gaps.Gaps | None = None
+        self.causes: cause_streams.CauseRecorder | None = None
         self.last_recorded = -1
         self.exposure: Exposure | None = None
         self.sampling: dict[str, Any] | None = None
@@ -163,6 +164,7 @@ class Recorder:
         split = str(self._section("dataset").get("train_subset") or "train")
         counted = corpora.count(self.data, split, self.sides)
         lengths = [len(side.dictionary) for side in self.sides]
+        cause_streams.require_reachable(self.streams, optimizer)
         specs = find_tables(model, lengths, self.options.record_tables)
         weights = masters.of_tables([spec.parameter for spec in specs], optimizer)
         self.tables = [self._table(spec, counted, weight) for spec, weight in zip(specs, weights, strict=True)]
@@ -192,6 +194,9 @@ class Recorder:
             if isinstance(error, OSError | ValueError):  # ValueError: tensorstore's own errors
                 raise self.place.explain(error) from error
             raise
+        if any(name in table.names for table in self.tables for name in cause_streams.SCHEDULE_OF):
+            alone = int(self._section("distributed_training").get("distributed_world_size") or 1) == 1
+            self.causes = cause_streams.CauseRecorder(self.streams, self.tables, model, optimizer, alone)
         self.writer = AsyncWriter(self.options.record_queue)
         self._finish_at_exit()
         if begins:
@@ -262,6 +267,11 @@ class Recorder:
                 n: getattr(self.options, f"record_{n}")
                 for n in ("statistics", "movement", "traces", "snapshots", "exposure")
             }
+            | {
+                n: text
+                for n in ("cause", "moments", "trace_state")
+                if (text := getattr(self.options, f"record_{n}")) != "none"
+            }
             | self._windows(),
             "traced tokens": hashlib.sha256(
                 b"".join(dict.fromkeys(t.traced.tobytes() for t in self.tables))
@@ -309,6 +319,7 @@ class Recorder:
             about = attributes.table(spec.name, spec.aliases, table.side, spec.rows, spec.dim)
             windows = self._windows().get("windows")
             store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced, windows)
+            cause_streams.create(target, spec.name, table)
         if self._counts:
             store.create_exposure(target, self.exposure.counters)
         if self._may_leave_out:
@@ -385,6 +396,8 @@ class Recorder:
     def _scheduled(self, stream: str, update: int, first: int) -> bool:
         if stream == "statistics":
             return self.streams.describes_statistics(update) or update == first
+        if stream in cause_streams.SCHEDULE_OF:  # there was no step before the first record
+            return update != first and update in getattr(self.streams, cause_streams.SCHEDULE_OF[stream])
         return update in getattr(self.streams, stream) or update == first
 
     # -- recording -----------------------------------------------------------------------------------------------------------
@@ -394,6 +407,8 @@ class Recorder:
         """Keep what the movement statistics of update ``update`` will need; called before the optimiser's step."""
         for table in self.tables:
             table.copies.settle(table.weight)
+        if self.causes is not None:
+            self.causes.before_step(update)
         if self.streams.describes_movement(update):
             for table in self.tables:
                 if table.previous is None:
@@ -410,7 +425,30 @@ class Recorder:
         self.writer.check()
         self._confirm()
         if update > self.last_recorded:
+            self._record_causes(update)
             self._record(update)
+
+    def before_batch(self, update: int, sample: Any) -> None:
+        """A forward and a backward pass for the step to ``update`` come."""
+        if self.causes is not None and update > self.last_recorded:
+            self.causes.before_batch(update, sample)
+
+    def after_batch(self) -> None:
+        """The passes have run."""
+        if self.causes is not None:
+            self.causes.after_batch()
+
+    def discard(self) -> None:
+        """The step was not taken."""
+        if self.causes is not None:
+            self.causes.discard()
+
+    def _record_causes(self, update: int) -> None:
+        if self.causes is not None:
+            for table, records in zip(self.tables, self.causes.after_step(update), strict=True):
+                for name, values in records.items():
+                    size = sum(array.nbytes for array in values.values())
+                    self.writer.submit_small(functools.partial(table.open[name].append, update, values), size)
 
     @torch.no_grad()
     def _record(self, update: int) -> None:

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .causes import GROUPED, ROWWISE, SCALARS, VECTORS
 from .config import Streams
 from .windows import LOSSLESS, LOSSY
 
 # Of a snapshot, where updates follow one another; more than measured (docs/results/recording.md), for early updates take more.
 ENCODED = {LOSSLESS: 0.65, LOSSY: 0.09}
+
+STREAMS = ("snapshots", "windows", "traces", "statistics", "exposure", "cause", "moments", "trace_state")
+OPTIONAL = ("windows", "cause", "moments", "trace_state")  # named where they are recorded
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,19 @@ class Estimate:
     statistics: int
     exposure: int = 0
     windows: int = 0
+    cause: int = 0
+    moments: int = 0
+    trace_state: int = 0
 
     @property
     def total(self) -> int:
-        return self.snapshots + self.windows + self.traces + self.statistics + self.exposure
+        return sum(getattr(self, name) for name in STREAMS)
 
     def __str__(self) -> str:
         parts = ", ".join(
-            f"{name} {readable(getattr(self, name))}"
-            for name in ("snapshots", "windows", "traces", "statistics", "exposure")
-            if name != "windows" or self.windows
+            f"{name.replace('_', ' ')} {readable(getattr(self, name))}"
+            for name in STREAMS
+            if name not in OPTIONAL or getattr(self, name)
         )
         if self.last is None:
             return "the run has no --max-update, so its length is unknown; for each 1,000 updates " + parts
@@ -67,7 +74,7 @@ def estimate(
         encoding: of windows.
     """
     end = first + 1000 if last is None else last
-    snapshots = windows = traces = statistics = 0
+    snapshots = windows = traces = statistics = cause = moments = state = 0
     number_of_windows = streams.windows.count(end, first)
     number_of_snapshots = streams.snapshots.count(end, first)
     number_of_traces = streams.traces.count(end, first)
@@ -77,7 +84,12 @@ def estimate(
         windows += round(ENCODED[encoding] * number_of_windows * rows * dim * 4)
         traces += number_of_traces * traced * dim * 4
         statistics += number_of_statistics * (11 + 7 * groups) * 8
-    return Estimate(last, snapshots, traces, statistics, streams.exposure.count(end, first) * counters * 4, windows)
+        record = len(VECTORS) * dim * 4 + (len(SCALARS) + len(GROUPED) * groups) * 8
+        cause += streams.cause.count(end, first) * record
+        moments += streams.moments.count(end, first) * len(ROWWISE) * rows * 4
+        state += streams.trace_state.count(end, first) * 2 * traced * dim * 4
+    exposure = streams.exposure.count(end, first) * counters * 4
+    return Estimate(last, snapshots, traces, statistics, exposure, windows, cause, moments, state)
 
 
 def require_space(needed: Estimate, folder: Path) -> None:

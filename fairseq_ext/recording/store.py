@@ -36,6 +36,7 @@ from .windows import LOSSLESS, PARAMETERS
 FORMAT = "embedding-dump"
 FORMAT_VERSION = 1
 RESIDUAL = "residual"
+FILLED = (["cause"], ["moments"], ["state"])  # streams whose chunks are written also where they hold fill values alone
 STATISTICS_CHUNK = 1024
 COORDINATE_CHUNK = 4096
 LARGEST_CHUNK = 16 << 20
@@ -231,7 +232,9 @@ class Store:
 
     def open_array(self, key: str) -> ts.TensorStore:
         spec: dict[str, Any] = {"driver": "zarr3", "kvstore": {**self.spec, "path": f"{self.spec['path']}{key}/"}}
-        if key.endswith(f"/{RESIDUAL}"):  # all zeros where nothing moved: still a record, so its chunk is written
+        if (
+            key.endswith(f"/{RESIDUAL}") or key.split("/")[-2:-1] in FILLED
+        ):  # nothing moved, or is known: a record, so its chunk is written
             spec["store_data_equal_to_fill_value"] = True
         return ts.open(spec, open=True, context=self.context).result()
 

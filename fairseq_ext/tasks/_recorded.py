@@ -101,10 +101,12 @@ class Recorded(Sampled):
             if masters.begins_update(optimizer):  # what an overflow under --fp16 left
                 self.exposure.discard()
             self.exposure.receive(sample)
+        self.recorder.before_batch(update_num + 1, sample)
         criterion = precision.Autocast(criterion, self._autocast)
         step = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)  # type: ignore[misc]
         for embedding in self.tied:
             embedding.add_gradient()
+        self.recorder.after_batch()
         return step
 
     def valid_step(self, sample: Any, model: Any, criterion: Any) -> Any:
@@ -122,6 +124,7 @@ class Recorded(Sampled):
         if scale is not None and after is not None and after < scale:
             if self.exposure is not None:  # under --amp a smaller scale means an overflow: no step was taken
                 self.exposure.discard()
+            self.recorder.discard()
             return
         if self.exposure is not None:
             self.exposure.commit()

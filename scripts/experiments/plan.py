@@ -60,8 +60,8 @@ def planned(stage: Stage) -> Planned:
         model = translation(*shape, given["SHARE"])
         in_batch = float(given["TOKENS"])
     else:
-        untied, pre = "--untie-weights-roberta" in words, "--encoder-normalize-before" in words
-        model = masked_lm(*shape, untied=untied, pre_norm=pre)
+        untied = "--untie-weights-roberta" in words or given.get("UNTIED") == "1"
+        model = masked_lm(*shape, untied=untied, pre_norm="--encoder-normalize-before" in words)
         in_batch = _tokens(given, corpus)
     schedules = {name.lower(): text for name, text in given.items() if name.lower() in STREAMS}
     known = {"tokens": corpus.examples * corpus.tokens, "updates": sized["UPDATES"]}
@@ -86,8 +86,8 @@ def planned(stage: Stage) -> Planned:
 
 
 def _tokens(given: dict[str, str], corpus: CorpusFigures) -> float:
-    """Tokens in a batch of a masked LM: those drawn for it (E3), or so many examples of the corpus's mean length, within a limit."""
-    if "POOL" in given:
+    """Tokens in a batch of a masked LM: those drawn for it (E3, E5), or so many examples of the corpus's mean length, within a limit."""
+    if "REPEAT" in given:
         return float(given["TOKENS"])
     limit = float(given.get("TOKENS", 0))
     by_examples = int(given["BATCH"]) * corpus.tokens

@@ -8,7 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 # Streams by their schedules; movement is a part of statistics.
-STREAMS = ("snapshots", "windows", "traces", "statistics", "movement", "exposure")
+STREAMS = ("snapshots", "windows", "traces", "statistics", "movement", "exposure", "cause", "moments", "trace_state")
 
 
 class Recording(NamedTuple):
@@ -56,7 +56,10 @@ def _estimate(
     if plugin is None:
         return None
     config, space, traces = plugin
-    options = config.RecordingConfig(record_dir="dump.zarr", **{f"record_{name}": text for name, text in given.items()})
+    named = {f"record_{name}": text for name, text in given.items()}
+    options = config.RecordingConfig(
+        record_dir="dump.zarr", **{name: text for name, text in named.items() if hasattr(config.RecordingConfig, name)}
+    )
     streams = config.check(options)
     groups = math.floor(math.log10(max(tokens, 1))) + 3  # zero, the decades, unreachable
     traced = len(set(traces.WORDS)) + options.record_trace_sample * groups

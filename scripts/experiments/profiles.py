@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import base_sizes, layers_sizes, repetition_sizes, sharing_sizes
+from . import base_sizes, cause_sizes, layers_sizes, repetition_sizes, sharing_sizes
 from .known_corpora import SMOKE, WIKIPEDIA_SAMPLE, WIKITEXT_103
 from .sizes import Profile
 
@@ -20,6 +20,7 @@ PROFILES: dict[str, Profile] = {
             layers=layers_sizes.SMOKE,
             repetition=repetition_sizes.SMOKE,
             sharing=sharing_sizes.SMOKE,
+            cause=cause_sizes.SMOKE,
         ),
         Profile(
             "quick",
@@ -31,6 +32,7 @@ PROFILES: dict[str, Profile] = {
             layers=layers_sizes.QUICK,
             repetition=repetition_sizes.QUICK,
             sharing=sharing_sizes.QUICK,
+            cause=cause_sizes.QUICK,
         ),
         Profile(
             "standard",
@@ -42,6 +44,7 @@ PROFILES: dict[str, Profile] = {
             layers=layers_sizes.STANDARD,
             repetition=repetition_sizes.STANDARD,
             sharing=sharing_sizes.STANDARD,
+            cause=cause_sizes.STANDARD,
         ),
         Profile(
             "gpu",
@@ -53,6 +56,7 @@ PROFILES: dict[str, Profile] = {
             layers=layers_sizes.GPU,
             repetition=repetition_sizes.GPU,
             sharing=sharing_sizes.GPU,
+            cause=cause_sizes.GPU,
         ),
         Profile(
             "study",
@@ -63,6 +67,7 @@ PROFILES: dict[str, Profile] = {
             report_seconds=600,
             layers=layers_sizes.STUDY,
             sharing=sharing_sizes.STUDY,
+            cause=cause_sizes.STUDY,
         ),
     )
 }

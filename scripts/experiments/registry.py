@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import base, layers, repetition, sharing
+from . import base, cause, layers, repetition, sharing
 from .stages import Context, Stage
 
 
@@ -26,6 +26,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment("E2", "layers: parameters in the embedding space, hidden states by layer (C5)", layers.stages),
         Experiment("E3", "repetition and diversity, at equal updates and tokens (C3)", repetition.stages),
         Experiment("E4", "shared embeddings in translation: parameters, speed, BLEU (C6)", sharing.stages, text=False),
-        Experiment("E5", "the cause of the drift"),
+        Experiment("E5", "the cause of the drift: rules and remedies for the embedding table (D)", cause.stages),
     )
 }

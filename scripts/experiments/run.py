@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="The default profile uses runs/ and report/, another one runs/PROFILE/ and report/PROFILE/.",
     )
     result.add_argument("--profile", default=DEFAULT, choices=list(PROFILES), help=f"how large (default: {DEFAULT})")
-    result.add_argument("--only", metavar="E1[,E2]", help="these experiments (default: all there are)")
+    result.add_argument("--only", metavar="E1[,E2]", help=f"these of {', '.join(EXPERIMENTS)} (default: all)")
     result.add_argument(
         "--seeds", metavar="N|LIST", help="a number of seeds (3 means 1,2,3), or a list such as 4,7 (4, for one)"
     )
@@ -218,6 +218,12 @@ def show_list() -> int:
             print(
                 f"  {'':9} E4: {sharing.corpus.name}, {len(sharing.arms)} arms, {sharing.layers} + {sharing.layers} layers of width {sharing.dim}, "
                 f"{sharing.updates} updates of {sharing.tokens} tokens"
+            )
+        cause = profile.cause
+        if cause:
+            print(
+                f"  {'':9} E5: {profile.corpus.name}, {len(cause.arms)} arms, {len(cause.untied)} untied, {cause.layers} layers of width {cause.dim}, "
+                f"{cause.updates} updates of {cause.tokens} tokens"
             )
     print("experiments:")
     for experiment in EXPERIMENTS.values():

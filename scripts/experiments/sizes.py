@@ -154,6 +154,49 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """E5: its arms by what trains the embedding tables (scripts/train_e5.sh): `arms` with one table for input and output, `untied` with one for each;
+    all of `updates` of `tokens`, from training examples that are each drawn `repeat` times. `every` is the interval of validation and exposure,
+    `save_every` that of checkpoints; `sgd_lr_scale` is the factor on the tables' learning rate in the arm sgd, `gating_memory` the updates that the arm
+    gating counts tokens in; `held_out` are the examples evaluated, `masks` how often each is masked; `options`, `seeds` and `threads` as in
+    Repetition; `seconds` is the estimate for one arm and seed, `untied_seconds` with two tables."""
+
+    arms: tuple[str, ...]
+    untied: tuple[str, ...]
+    updates: int
+    tokens: int
+    layers: int
+    dim: int
+    ffn: int
+    heads: int
+    lr: str
+    warmup: int
+    sgd_lr_scale: str
+    gating_memory: int
+    every: int
+    save_every: int
+    valid_examples: int
+    snapshots: str
+    movement: str
+    cause: str
+    moments: str
+    statistics: str = "every:1"
+    traces: str = "none"
+    trace_state: str = "none"
+    options: tuple[str, ...] = ()
+    dropout: float = 0.1
+    repeat: int = 1
+    held_out: int = 348
+    masks: int = 1
+    device: str = "auto"
+    seeds: tuple[int, ...] = ()
+    threads: int = 0
+    seconds: float = 0.0
+    untied_seconds: float = 0.0
+    evaluation_seconds: float = 3.0
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a profile runs. `report_seconds` is the estimate for analyses and report together."""
 
@@ -167,3 +210,4 @@ class Profile:
     layers: Layers | None = None
     repetition: Repetition | None = None
     sharing: Sharing | None = None
+    cause: Cause | None = None

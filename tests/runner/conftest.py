@@ -54,6 +54,12 @@ fi
 [[ $RUN != */${FAIL:-none}/* ]] || { echo "the reason of the failure"; exit 3; }
 echo '{}' > "$RUN/dump.zarr/zarr.json"
 """,
+    "scripts/train_e5.sh": """
+echo "train $RUN $ARM $UNTIED" >> calls
+mkdir -p "$RUN/dump.zarr"
+[[ $RUN != */${FAIL:-none}/* ]] || { echo "the reason of the failure"; exit 3; }
+echo '{}' > "$RUN/dump.zarr/zarr.json"
+""",
     "scripts/prepare_shuffled.sh": """
 echo "shuffled $*" >> calls
 mkdir -p "$1-shuffled"

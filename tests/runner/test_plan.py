@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,6 +132,28 @@ def test_a_recordings_space_by_counting_every_update() -> None:
     assert found["statistics"] == 2 * together * (11 + 7 * groups) * 8
 
 
+def test_a_stream_is_planned_where_the_recording_knows_it(monkeypatch) -> None:
+    """A recording with snapshots and causes, but no moments."""
+
+    @dataclass
+    class Config:
+        record_dir: str
+        record_snapshots: str = "none"
+        record_cause: str = "none"
+        record_trace_sample: int = 1
+        record_window_encoding: str = ""
+
+    def estimate(streams: Config, *arguments: object) -> SimpleNamespace:
+        return SimpleNamespace(snapshots=len(streams.record_snapshots), cause=len(streams.record_cause))
+
+    plugin = SimpleNamespace(RecordingConfig=Config, check=lambda options: options), SimpleNamespace(estimate=estimate)
+    monkeypatch.setattr(planned_recording, "_plugin", lambda: (*plugin, SimpleNamespace(WORDS=())))
+    given = {"snapshots": "every:5", "cause": "every:10", "moments": "every:100"}
+    found = recording(given, ((10, 2),), tokens=100, counters=0, updates=20)
+    assert found.streams == {"snapshots": 7, "cause": 8}
+    assert found.total == 15
+
+
 def test_every_update_of_the_study_takes_24_terabytes(tmp_path: Path) -> None:
     one = of("study", tmp_path)["E1", "base"]
     raw = 233_001 * TABLE
@@ -169,8 +193,10 @@ def test_the_plan_knows_the_variables_that_the_scripts_use(profile: str, tmp_pat
                 assert given[variable] == used[option], (stage.name, variable)
         if experiment == "E4":
             assert used["max-tokens"] == given["TOKENS"]
-        elif experiment == "E3":
+        elif experiment in ("E3", "E5"):
             assert used["sample-tokens-per-update"] == given["TOKENS"]
+            for variable in ("CAUSE", "MOMENTS", "TRACE_STATE") if experiment == "E5" else ():
+                assert used[f"record-{variable.lower().replace('_', '-')}"] == given[variable]
         else:
             assert used["batch-size"] == given["BATCH"]
             assert used.get("max-tokens", "0") == given.get("TOKENS", "0")
@@ -190,8 +216,17 @@ def test_tokens_of_an_update(tmp_path: Path) -> None:
     assert quick["E2", "base"].tokens == 512  # the limit, for many examples
     assert gpu["E2", "shuffled"].tokens == pytest.approx(64 * CORPORA["wikitext-103"].tokens)
     assert gpu["E3", "narrow16"].tokens == 8192  # drawn
+    assert standard["E5", "sgd-untied"].tokens == 1024
     assert standard["E4", "all"].tokens == 4096
     assert study["E1", "base"].tokens == pytest.approx(20_000, rel=0.02)
+
+
+def test_an_untied_arm_has_a_table_more(tmp_path: Path) -> None:
+    arms = of("standard", tmp_path)
+    tied, untied = arms["E5", "adam"], arms["E5", "adam-untied"]
+    assert untied.model.tables == 2 * tied.model.tables
+    assert untied.model.parameters - tied.model.parameters == 50_265 * tied.model.dim
+    assert untied.recording.streams["snapshots"] == 2 * tied.recording.streams["snapshots"]
 
 
 def test_a_prepared_corpus_says_itself_how_large_it_is(tmp_path: Path) -> None:
@@ -224,11 +259,12 @@ def test_the_lines_of_a_profile(profile: str, tmp_path: Path, capsys: pytest.Cap
     assert subprocess.run(["bash", "-n", "-c", "\n".join(lines)], check=False).returncode == 0
     assert max(map(len, comments)) < 260
     head = comments[1]
-    columns = ["training", "seeds", "updates", "tokens", "checkpoints", "snapshots", "traces", "statistics", "exposure",
-               "memory", "time"]  # fmt: skip
+    arms = of(profile, tmp_path)
+    recorded = [name for name in planning.STREAMS if any(one.recording.streams.get(name) for one in arms.values())]
+    assert {"snapshots", "traces", "statistics", "exposure"} <= set(recorded)
+    columns = ["training", "seeds", "updates", "tokens", "checkpoints", *recorded, "memory", "time"]
     assert "windows" not in head  # none are recorded
     starts = {name: re.search(rf"\b{name}\b", head).start() for name in columns}
-    arms = of(profile, tmp_path)
     rows = comments[2 : 2 + len(arms)]
     disk, updates = 0.0, 0
     for row, ((experiment, arm), one) in zip(rows, arms.items(), strict=True):
@@ -237,7 +273,7 @@ def test_the_lines_of_a_profile(profile: str, tmp_path: Path, capsys: pytest.Cap
         assert cells["updates"] == f"{one.updates:,}"
         seeds = len(cells["seeds"].split(","))
         files, each = cells["checkpoints"].split(" x ")
-        streams = sum(in_bytes(cells[name]) for name in ("snapshots", "traces", "statistics", "exposure"))
+        streams = sum(in_bytes(cells[name]) for name in recorded)
         assert streams == pytest.approx(one.recording.total, rel=0.06)
         disk += seeds * (int(files) * in_bytes(each) + streams)
         updates += seeds * one.updates

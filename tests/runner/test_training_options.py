@@ -58,7 +58,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
             for stage in run.all_stages(context, ["E3"]):
                 if stage.run:
                     lines[f"{name} {stage.run.arm}"] = arguments(folder, dict(stage.env), stage.command[1])
-        for experiment in ("E2", "E4"):
+        for experiment in ("E2", "E4", "E5"):
             for stage in run.all_stages(context, [experiment]):
                 if stage.run:
                     words = arguments(folder, dict(stage.env), *stage.command[1:])
@@ -91,6 +91,38 @@ def test_the_arms_of_e3_differ_in_their_sampling_alone(parsed):
         places = ("sample_", "save_dir", "record_dir", "log_file", "tensorboard")
         rest = [{k: v for k, v in found.items() if not k.startswith(places)} for found in arms.values()]
         assert all(other == rest[0] for other in rest)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_arms_of_e5_differ_in_the_rule_of_their_tables_alone(parsed, profile):
+    size = PROFILES[profile].cause
+    names = [(arm, arm, False) for arm in size.arms] + [(f"{arm}-untied", arm, True) for arm in size.untied]
+    arms = {name: dict(parsed[f"{profile} E5 {name}"]) for name, _, _ in names}
+    rules = {"coupled": "coupled_adam", "amsgrad": "embedding_amsgrad", "sgd": "embedding_sgd", "nodecay": "undecayed_adam",
+             "centred": "centered_adam"}  # fmt: skip
+    remedies = ("cosine", "gating")
+    for name, arm, untied in names:
+        found = arms[name]
+        assert found["optimizer"] == rules.get(arm, "fused_adam")
+        assert found["criterion"] == ("remedied_masked_lm" if arm in remedies else "masked_lm")
+        assert found["untie_weights_roberta"] is untied
+        assert (found.get("cosine_regularization", 0), found.get("gradient_gating", False)) == (
+            float(arm == "cosine"),
+            arm == "gating",
+        )
+        if arm == "sgd":
+            assert (found["embedding_lr_scale"], found["embedding_momentum"]) == (float(size.sgd_lr_scale), 0.9)
+        assert (found["weight_decay"], found["adam_betas"], found["adam_eps"]) == (0.01, "(0.9,0.98)", 1e-6)
+        assert (found["autocast"], found["fast_head"], found["tied_gradient"]) == ("off", True, True)
+        assert (found["sample_tokens_per_update"], found["max_update"]) == (size.tokens, size.updates)
+        assert (found["encoder_layers"], found["encoder_embed_dim"]) == (size.layers, size.dim)
+        assert (found["record_cause"], found["record_moments"]) == (size.cause, size.moments)
+        assert (found["record_trace_state"], found["record_snapshots"]) == (size.trace_state, size.snapshots)
+        assert f"E5/{name}/seed" in found["record_dir"]
+    own = ("optimizer", "criterion", "untie_", "embedding_", "cosine_", "gradient_gating", "gating_", "save_dir", "record_dir", "log_file",
+           "tensorboard")  # fmt: skip
+    rest = [{k: v for k, v in found.items() if not k.startswith(own)} for found in arms.values()]
+    assert all(other == rest[0] for other in rest)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
