@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ZERO_SUM = 0.01  # D1: the most that the summed gradient may be of the summed lengths
 FOLLOWS = 0.7  # D2: R^2
-RANKED = 0.5  # D2: Spearman
 DRIFTED = 0.5  # D3: r of a table that drifted
 REMOVED = 0.05  # D3, D6: r of a table that did not
 WORSE = 0.005  # D4: share of the loss
@@ -108,15 +107,21 @@ def _second_moment(result: CauseResult) -> Claim:
                 [ADAM],
                 lambda runs: follows(runs[0].main, "second_moment_r2"),
             ),
-            (
-                "Spearman of second moment and token count, Adam tied",
-                Rule(low=RANKED),
-                [ADAM],
-                lambda runs: follows(runs[0].main, "second_moment_spearman"),
-            ),
         ],
         "a recorded stream cause with second moments",
+        note=lambda _: _rank_words(result),
     )
+
+
+def _rank_words(result: CauseResult) -> str:
+    """Spearman of the pairs of D2, which decides nothing."""
+    adam = result.arm_of(*ADAM)
+    assert adam is not None  # its R^2 was measured
+    found = adam.combined([follows(entry.main, "second_moment_spearman") for entry in adam.runs])
+    if found is None:
+        return ""
+    ends = "" if found.interval is None else f" [{found.interval[0]:+.3f}, {found.interval[1]:+.3f}] over {found.over}"
+    return f"beside it, deciding nothing: Spearman of the same pairs {found.value:+.3f}{ends}"
 
 
 def _removed(result: CauseResult) -> Claim:

@@ -135,7 +135,9 @@ def measure(table: Table, cause: CauseStream, drift: Drift) -> Mechanisms:
     cancelled = not drift.drifted or not abs(total) > CANCELLED * sum(map(abs, pushed.values()))
     scale = drift.length * drift.norm_mean
     reason = "" if drift.drifted else _no_drift(drift)
-    if drift.drifted and any(math.isnan(value) for value in pushed.values()):
+    if drift.drifted and math.isnan(sum(along.values())):
+        reason = "the optimiser's state is not known (another optimiser), so the drift cannot be split"
+    elif drift.drifted and any(math.isnan(value) for value in pushed.values()):
         reason = "the roles of the rows are not known (another head, or several ranks), so no role's push is given"
     return Mechanisms(
         drift=drift,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from cause_claims import FOLLOWS, RANKED
+from cause_claims import FOLLOWS
 from cause_design import OUTPUT, PLACES, TIED
 from cause_drawing import draw_seeds, label_ends, label_of, style
 from cause_run import TableResult
@@ -70,11 +70,8 @@ def figure(result: CauseResult, out: Path) -> list[Path]:
             if last is not None and line == "-":
                 words = label_of(arm) if arm.design.tied else f"{label_of(arm)} ({place})"
                 ends.append((last, words, colour))
-    for value, name in ((FOLLOWS, "R²"), (RANKED, "Spearman")):
-        axis.axhline(value, color="#555555", linestyle="--", linewidth=0.9)
-        axis.text(
-            0.01, value, f"D2, {name}: {value:g}", transform=axis.get_yaxis_transform(), fontsize=7.5, va="bottom"
-        )
+    axis.axhline(FOLLOWS, color="#555555", linestyle="--", linewidth=0.9)
+    axis.text(0.01, FOLLOWS, f"D2, R²: {FOLLOWS:g}", transform=axis.get_yaxis_transform(), fontsize=7.5, va="bottom")
     axis.set_ylim(min(-0.02, axis.get_ylim()[0]), 1.05)
     update_axis(axis, sorted(updates), log=False)
     axis.set_title("R² (solid) and Spearman (dotted)")

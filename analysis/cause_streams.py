@@ -1,7 +1,8 @@
 """The streams that explain a drift (docs/dump-format.md): `cause` and `moments` of one table, read and checked.
 
 What a stream's `update` does not list does not exist, and every array must reach that far: a stream that is cut short raises
-DumpError. NaN in an array is what the recording could not know (roles of other heads), and stays.
+DumpError. The mean update is always known, so NaN there raises as well; elsewhere NaN is what the recording
+could not know (roles of other heads, the state of other optimisers), and stays.
 """
 
 from __future__ import annotations
@@ -69,13 +70,12 @@ def read_cause(table: Table) -> CauseStream | None:
     shapes |= {name: (len(updates),) for name in NUMBERS}
     shapes |= {name: (len(updates), len(table.groups)) for name in BY_GROUP}
     read = {name: stream.read(name, slice(0, len(updates)), shape).astype(np.float64) for name, shape in shapes.items()}
-    for name in ("update_mean", "update_decay", "update_coupled", "gradient_length"):
-        finite = np.isfinite(read[name].reshape(len(updates), -1)).all(axis=1)
-        if not finite.all():
-            update = int(updates[np.argmin(finite)])
-            raise table.error(
-                f"cause/{name} lacks the value of update {update}: a chunk is missing, or training diverged"
-            )
+    finite = np.isfinite(read["update_mean"]).all(axis=1)
+    if not finite.all():
+        update = int(updates[np.argmin(finite)])
+        raise table.error(
+            f"cause/update_mean lacks the value of update {update}: a chunk is missing, or training diverged"
+        )
     parts = ({name: read[name] for name in names} for names in (VECTORS, NUMBERS, BY_GROUP))
     return CauseStream(updates, *parts)
 

@@ -245,7 +245,7 @@ def test_three_seeds_are_judged_over_seeds(tmp_path, unsaved, wordless):
     assert mean.values[-1] == pytest.approx(np.mean(at_end))
     width = stats.t.ppf(0.975, 2) * np.std(at_end, ddof=1) / math.sqrt(3)
     assert (high[-1] - low[-1]) / 2 == pytest.approx(width)
-    assert len(cause.figures(result, tmp_path / "out")) == 12
+    assert len(cause.figures(result, tmp_path / "out")) == 11  # all but word similarity
 
 
 def test_bands_are_of_the_updates_that_all_seeds_have():
@@ -407,6 +407,21 @@ def test_a_truncated_stream_is_listed_and_the_rest_is_reported(tmp_path, wordles
     assert result.arm("adam").runs[0].main.cause is None
     assert result.arm("coupled").runs[0].main.cause is not None
     assert result.arm("adam").runs[0].main.end.value > 0.5
+
+
+def test_another_optimisers_state_takes_only_the_split_away(tmp_path, wordless, unsaved):
+    written = make_arm(tmp_path, Arm("mine", drift=1.3))
+    stream = zarr.open_group(written.folder / "dump.zarr", mode="r+")[f"tables/{MAIN_TABLE}/cause"]
+    for name in ("update_coupled", "update_decay", "push_input", "push_positive", "push_negative", "second_moment_r2"):
+        stream[name][:] = np.nan
+    result, missing = analyse(tmp_path)
+    split = result.arm("mine").runs[0].main.mechanisms
+    assert all(math.isnan(share) for share in split.shares.values())
+    assert "the optimiser's state is not known" in split.reason
+    assert split.drift.drifted
+    assert np.isfinite(split.group_path[:4]).all()
+    assert not missing
+    assert cause.figures(result, tmp_path / "out")
 
 
 def test_values_that_are_not_finite_are_refused_where_every_run_has_them(tmp_path):
