@@ -131,7 +131,7 @@ CAPTIONS: dict[str, Caption] = {
     "cause_gradients": Caption(
         "Bar charts over frequency groups of the net gradient along the common vector by the role of the rows.",
         "Summed over the updates and the rows of a group, downhill, as a share of the summed lengths of all rows' gradients. At a head whose "
-        "gradients sum to zero, target and negative cancel over all groups: what frequent rows lose, rare ones gain.",
+        "gradients sum to zero, target and negative cancel over all rows. Each panel has a scale of its own.",
     ),
     "cause_zero_sum": Caption(
         "Line plots over updates, logarithmic, of the norm of the head's summed gradient over the summed lengths, one colour an arm.",

@@ -195,6 +195,7 @@ def group_ticks(axis: Axes, groups: Sequence[Group]) -> None:
     """Frequency groups at 0, 1, ... of an x axis, by their token counts."""
     names = [group_label(group).partition(" (")[0].replace("count ", "") for group in groups]
     names = [name.replace("–", "–\n") if len(name) > 6 else name for name in names]
+    names = [name.replace("unreachable", "un-\nreachable") for name in names]
     axis.set_xticks(range(len(groups)), names, fontsize=8)
     axis.set_xlim(-0.5, len(groups) - 0.5)
     axis.grid(False, axis="x")

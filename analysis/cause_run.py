@@ -24,7 +24,7 @@ from curves import Curve, last_update, read_curves, spread
 from dump import Dump, Group, Table, signature
 from evaluation import Evaluation, read_evaluation
 from evidence import Evidence
-from geometry import row_geometry
+from geometry import common_vector
 from isotropy import cosine_contributions, isoscore, second_moment
 from repetition_run import EMPTY, log_curves
 from runs import Missing, Run
@@ -197,9 +197,9 @@ def _isotropy(table: Table) -> dict[str, Curve]:
 
 def _isotropy_at(table: Table, update: int) -> dict[str, float]:
     values = table.snapshot(update)
-    rows = row_geometry(values, table)
-    counted = values[rows.pool]
-    centred = (counted - rows.common).astype(np.float32)
+    common, pool = common_vector(values, table)
+    counted = values[pool]
+    centred = (counted - common).astype(np.float32)
     return {
         "mean_cosine": float(cosine_contributions(counted).sum()),
         "mean_cosine_centred": float(cosine_contributions(centred).sum()),

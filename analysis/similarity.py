@@ -28,7 +28,7 @@ from correlation import correlation_estimates, spearman
 from curves import Curve, over_seeds, spread
 from dump import Dump, Table, signature
 from exposure import read_exposure
-from geometry import row_geometry
+from geometry import common_vector
 from plots import OKABE_ITO, new_figure, save, update_axis
 from streams import DumpError
 
@@ -225,7 +225,7 @@ def _cosines(
     table: Table, update: int, rows: dict[str, NDArray[np.int64]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     values = table.snapshot(update)
-    common = row_geometry(values, table).common
+    common, _ = common_vector(values, table)
     return {
         name: {"raw": pair_cosines(values, places), "centred": pair_cosines(values, places, common)}
         for name, places in rows.items()
