@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cause_runs import ARMS, make_arms
 from report_runs import HOSTILE, make_run
 
 import report
@@ -288,6 +289,28 @@ def test_a_users_own_experiment_is_reported_and_decides_only_where_the_studys_di
     content, page = make_report(tmp_path)
     assert "my &lt;text&gt;: how a masked LM" in page
     assert all("experiment:E1" in c["signature"] for c in content["claims"] if c["value"] is not None)
+
+
+def test_the_claims_of_e5_stand_beside_the_studys(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr("cause_figures.figures", lambda *_: [])
+    monkeypatch.setattr("similarity.analyse", lambda *_, **__: None)
+    make_run(tmp_path / "runs", 1)
+    make_arms(tmp_path / "runs", (ARMS[0], ARMS[1], ARMS[3]))
+    content, page = make_report(tmp_path)
+    assert list(content["experiments"]) == ["E1", "E5"]
+    decided = {claim["id"]: claim for claim in content["claims"]}
+    assert {name for name, claim in decided.items() if claim["verdict"] == "holds" and name[0] == "D"} == {
+        "D2",
+        "D3",
+        "D4",
+    }
+    assert "experiment:E1" in decided["C2.2"]["signature"]
+    assert "experiment:E5|arm:coupled,sgd,adam" in decided["D3"]["signature"]
+    study, own = page.split('id="own-claims"')
+    assert study.count('<tr id="claim-C') == 20
+    assert own.count('<tr id="claim-D') == 6
+    assert '<a href="#E5-verdicts">D3</a>' in own
+    assert "Claims C5" not in listed(content)
 
 
 def test_categories_are_decided_by_e1_else_by_e2_else_by_the_users_own(tmp_path, quick):
