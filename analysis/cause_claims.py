@@ -92,7 +92,6 @@ def _zero_sum(result: CauseResult) -> Claim:
             (f"{words}Adam untied, output table", Rule(high=ZERO_SUM), [ADAM_UNTIED], measured(OUTPUT)),
         ],
         "a recorded stream cause with the roles of the rows",
-        note=lambda parts: "medians " + " and ".join(f"{np.mean([e.value for e in entry]):.1e}" for entry in parts),
     )
 
 

@@ -31,6 +31,7 @@ Verdict = Literal["holds", "does not hold", "inconclusive", "not run"]
 Interval = tuple[float, float]
 LEVEL = 0.95
 EXACT = "exact count"  # what the interval [v, v] of a counted number is over
+TINY = 5e-4  # shown as 0.000 with three digits
 SHORTEST_RUN = 100  # updates, for "does not hold"; the effects of C1, C2 and C4 show at about this length
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "exact",
     "merge_signatures",
     "not_run",
+    "number_words",
     "require_learning",
     "without_value",
 ]
@@ -286,10 +288,19 @@ def _words(part: Part) -> str:
         return f"{part.measure}: no value"
     if estimate.over == EXACT:
         return f"{part.measure}: {estimate.value:+.4f}, counted (rule {part.rule})"
+    value, interval = number_words(estimate)
     if estimate.interval is None or not np.isfinite(estimate.interval).all():
-        return f"{part.measure}: {estimate.value:+.3f} without an interval (rule {part.rule})"
-    low, high = estimate.interval
-    return f"{part.measure}: {estimate.value:+.3f} [{low:+.3f}, {high:+.3f}] over {estimate.over} (rule {part.rule})"
+        return f"{part.measure}: {value} without an interval (rule {part.rule})"
+    return f"{part.measure}: {value} {interval} over {estimate.over} (rule {part.rule})"
+
+
+def number_words(estimate: Estimate) -> tuple[str, str]:
+    """Value and interval with three digits after the point; as powers of ten where all of them would be 0.000 so."""
+    ends = estimate.interval or ()
+    largest = max(abs(number) for number in (estimate.value, *ends))
+    form = "+.1e" if 0 < largest < TINY else "+.3f"
+    value = f"{estimate.value:{form}}" if math.isfinite(estimate.value) else "no value"
+    return value, f"[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else "no interval"
 
 
 def _finite(value: float | None) -> float | None:

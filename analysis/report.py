@@ -24,7 +24,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from captions import VERDICTS
-from claims import STATEMENTS, Claim, Statement, merge_signatures
+from claims import STATEMENTS, Claim, Statement, merge_signatures, number_words
 from cli import plain, run
 from dump import signature
 from evidence import Evidence, SnapshotCache
@@ -175,8 +175,7 @@ def _claim_row(claim: Claim, report: Report) -> dict[str, Any]:
         "parts": [
             {
                 "measure": part.measure,
-                "value": _number(part.estimate.value),
-                "interval": _interval(part.estimate.interval),
+                **dict(zip(("value", "interval"), number_words(part.estimate), strict=True)),
                 "over": part.estimate.over,
                 "rule": str(part.rule),
                 **_verdict(part.verdict),
@@ -211,14 +210,6 @@ def _remark(claim: Claim) -> str:
         rest = rest.partition(end)[2] if end in rest else rest.removeprefix("no value")
     rest = rest.strip("; ")
     return rest[:1].upper() + rest[1:] + ("" if rest.endswith((".", ")")) else ".") if rest else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:+.3f}" if value == value else "no value"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "no interval" if interval is None else f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
 
 def _run_row(entry: Run, report: Report) -> list[str]:

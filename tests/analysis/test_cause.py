@@ -200,6 +200,11 @@ def test_r_and_its_curve_are_the_recorded_ones(made):
     assert table.end.value == pytest.approx(expected, rel=1e-6)
     assert table.ratio.updates.tolist() == list(range(UPDATES + 1))
     assert np.nanmean(table.parts) == pytest.approx(0, abs=1e-6)
+    for place in range(0, len(values), 40):  # the jackknife: what leaving a row out takes away
+        rest = np.delete(values, place, axis=0)
+        without = np.linalg.norm(rest.mean(0)) / np.linalg.norm(rest, axis=1).mean()
+        part = table.parts[dump.counted_rows[place]]
+        assert (expected - without) * (len(values) - 1) == pytest.approx(part, abs=0.02)
     assert made[1].arm("sgd").runs[0].main.end.interval[0] >= 0
 
 

@@ -17,6 +17,7 @@ from claims import (
     decide_claim,
     merge_signatures,
     not_run,
+    number_words,
     require_learning,
 )
 
@@ -103,6 +104,15 @@ def test_a_short_run_may_show_an_effect_but_refuses_nothing() -> None:
         claim = decide_claim("C2.2", [("seen", BELOW, estimate)], ["s:1"], note="said so", updates=updates)
         assert claim.verdict == verdict
         assert ("said so; too few updates" in claim.reason) == (verdict == "inconclusive")
+
+
+def test_numbers_that_would_all_be_zero_are_told_as_powers_of_ten() -> None:
+    assert number_words(Estimate(4e-8, (3e-8, 5.5e-8))) == ("+4.0e-08", "[+3.0e-08, +5.5e-08]")
+    assert number_words(Estimate(4e-8, (3e-8, 0.01))) == ("+0.000", "[+0.000, +0.010]")
+    assert number_words(Estimate(0.0, (0.0, 0.0))) == ("+0.000", "[+0.000, +0.000]")
+    assert number_words(Estimate(math.nan, None)) == ("no value", "no interval")
+    claim = decide_claim("D1", [("m", Rule(high=0.01), [Estimate(1e-7, (0.0, 2e-7))])], ["s:1"])
+    assert "m: +1.0e-07 [+0.0e+00, +2.0e-07] over tokens (rule < +0.01)" in claim.reason
 
 
 def test_the_entry_has_the_reports_schema() -> None:
