@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ARM=${ARM:-adam}                     # adam, coupled, amsgrad, sgd, nodecay or centred: the tables' rule; cosine, gating: Adam and a remedy
 UNTIED=${UNTIED:-0}                  # 1: a table for the input and one for the output; 0: one for both
-SGD_LR_SCALE=${SGD_LR_SCALE:-100}    # sgd: the tables' learning rate as a multiple of LR
+SGD_LR_SCALE=${SGD_LR_SCALE:-200}    # sgd: the tables' learning rate as a multiple of LR
 SGD_MOMENTUM=${SGD_MOMENTUM:-0.9}    # sgd
 COSINE=${COSINE:-1.0}                # cosine: weight of the regularisation
 GATING_MEMORY=${GATING_MEMORY:-0}    # gating: updates in which a token's occurrences are counted; 0: the criterion's own
@@ -42,7 +42,7 @@ case $UNTIED in
 esac
 
 export RUN=${RUN:-runs/E5/$ARM$TABLES/seed1}
-export LAYERS=${LAYERS:-1} DIM=${DIM:-128} FFN=${FFN:-512} HEADS=${HEADS:-4} LR=${LR:-4e-3} UPDATES=${UPDATES:-200} WARMUP=${WARMUP:-20}
+export LAYERS=${LAYERS:-1} DIM=${DIM:-128} FFN=${FFN:-512} HEADS=${HEADS:-4} LR=${LR:-1e-3} UPDATES=${UPDATES:-200} WARMUP=${WARMUP:-20}
 export VALID_EVERY=${VALID_EVERY:-100} VALID_EXAMPLES=${VALID_EXAMPLES:-80} SAVE_EVERY=${SAVE_EVERY:-200}
 export STATISTICS=${STATISTICS:-every:1} MOVEMENT=${MOVEMENT:-every:20} TRACES=${TRACES:-none} SNAPSHOTS=${SNAPSHOTS:-log2,every:20}
 

@@ -57,15 +57,17 @@ def _encoder_layer(dim: int, ffn: int) -> int:
     return 4 * (dim * dim + dim) + 2 * dim * ffn + ffn + dim + 4 * dim
 
 
-def memory(model: Model, tokens: float, length: float, heads: int, *, movement: bool) -> tuple[float, float]:
+def memory(
+    model: Model, tokens: float, length: float, heads: int, *, movement: bool, cause: bool = False
+) -> tuple[float, float]:
     """Bytes of a training at `tokens` in a batch, in sequences of `length`: what is always held, and roughly the activations.
 
     Held: value, gradient and Adam's two moments of each parameter, and a table's copies for the recording: those that wait to be
-    written, and for the movement statistics the table at update 0 and before the step. Activations in 32 bits, after Korthikanti et
+    written, for the movement statistics the table at update 0 and before the step, and for the causes again that before the step. Activations in 32 bits, after Korthikanti et
     al. 2022 (34 d bytes a token and layer in 16 bits): 8 d + 2 ffn numbers, 2 d of dropout masks, and 9 bytes for each head and pair
     of tokens; of the output three numbers for each row of the vocabulary.
     """
-    copies = COPIES + (2 if movement else 0)
+    copies = COPIES + (2 if movement else 0) + (1 if cause else 0)
     held = TRAINING_BYTES * model.parameters + copies * sum(4 * rows * dim for rows, dim in model.tables)
     attention = 9 * heads * length
     layer = 4 * (8 * model.dim + 2 * model.ffn) + 2 * model.dim + attention

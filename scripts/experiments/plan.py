@@ -66,9 +66,8 @@ def planned(stage: Stage) -> Planned:
     schedules = {name.lower(): text for name, text in given.items() if name.lower() in STREAMS}
     known = {"tokens": corpus.examples * corpus.tokens, "updates": sized["UPDATES"]}
     counters = 3 * corpus.rows + corpus.examples
-    held, activations = memory(
-        model, in_batch, corpus.tokens, sized["HEADS"], movement=schedules.get("movement") != "none"
-    )
+    copied = {name: schedules.get(name, default) != "none" for name, default in (("movement", ""), ("cause", "none"))}
+    held, activations = memory(model, in_batch, corpus.tokens, sized["HEADS"], **copied)
     return Planned(
         experiment=stage.run.experiment,
         arm=stage.run.arm,

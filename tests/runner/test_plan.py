@@ -76,6 +76,7 @@ def test_memory_is_what_is_held_and_what_grows_with_the_batch() -> None:
     held, activations = memory(model, 1000, 100, 8, movement=True)
     assert held == 16 * model.parameters + 7 * TABLE
     assert memory(model, 1000, 100, 8, movement=False)[0] == held - 2 * TABLE
+    assert memory(model, 1000, 100, 8, movement=True, cause=True)[0] == held + TABLE
     assert memory(model, 2000, 100, 8, movement=True) == (held, pytest.approx(2 * activations))
     # Korthikanti et al. 2022, eq. 1, doubled for 32 bits, lies close where ffn = 4 d.
     layers = activations - 150 * 50_265 * 12
@@ -130,6 +131,16 @@ def test_a_recordings_space_by_counting_every_update() -> None:
     assert found["traces"] == times["traces"] * (len(set(WORDS)) + 16 * groups) * (32 + 16) * 4
     together = sum(any(u in read[name] for name in ("statistics", "movement", "snapshots")) for u in range(431))
     assert found["statistics"] == 2 * together * (11 + 7 * groups) * 8
+
+
+def test_the_causes_are_planned_where_they_are_recorded(tmp_path: Path) -> None:
+    for profile, traced in (("quick", False), ("standard", True)):
+        arms = of(profile, tmp_path)
+        found = arms["E5", "adam"].recording.streams
+        assert found["moments"] == found["snapshots"] // arms["E5", "adam"].model.dim * 4  # four numbers a row
+        assert 0 < found["cause"] < 0.01 * found["snapshots"]
+        assert (found["trace_state"] > 0) == traced
+        assert arms["E1", "base"].recording.streams["cause"] == 0
 
 
 def test_a_stream_is_planned_where_the_recording_knows_it(monkeypatch) -> None:
