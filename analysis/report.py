@@ -157,7 +157,7 @@ def _claim_groups(report: Report) -> list[dict[str, Any]]:
             "title": "Claims of this project: what makes the tables drift",
             "caption": "Not the study's: what others published of other models, asked of the runs that were found here; the source of a figure "
             f"stands below it. The rules are those of docs/cause.md. {rule}",
-            "says": "Claim",
+            "says": "What it says",
             "figure": "Published figure",
             "claims": [_claim_row(claim, report) for claim in report.claims if STATEMENTS[claim.id].own],
         },
