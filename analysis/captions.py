@@ -93,6 +93,64 @@ CAPTIONS: dict[str, Caption] = {
         "Word similarity of the embedding table over snapshots, as it is and less the common vector, over the pairs whose words are one "
         "token each. The intervals over pairs stand in the table below: few pairs make them wide, and small differences say nothing.",
     ),
+    "cause_drift": Caption(
+        "Line plots over updates, one colour an arm, one column a table: norm of the common vector over the mean norm, mean cosine, "
+        "Spearman of token count against cosine, IsoScore.",
+        "r is drawn on a logarithmic axis that ends at 0.001; what is below stands at its edge. Dotted: the bounds of D3. Dashed: the size "
+        "that the mean of independent rows has by chance. IsoScore is of the snapshots, all else of the recorded statistics.",
+    ),
+    "cause_loss": Caption(
+        "Line plots of validation loss over updates, one colour an arm; tied arms left, untied right.",
+        "Validation loss of the training log. Where arms lie on one another, the paired differences below tell them apart.",
+    ),
+    "cause_differences": Caption(
+        "Forest plot of each arm's held-out loss minus Adam's, in per cent, with intervals.",
+        "Paired differences on the same held-out positions with the same masks, seed by seed. Filled: tied; hollow: untied. Small strokes "
+        "above a mark are single seeds. D4 asks that Coupled Adam and SGD, tied, lie left of the dotted line with their intervals.",
+    ),
+    "cause_frequency": Caption(
+        "Dot plots by the target's frequency group, one colour an arm: held-out loss minus Adam's in per cent.",
+        "The same differences by how often the masked token occurs in the training split, as a share of Adam's loss in that group.",
+    ),
+    "cause_mechanisms": Caption(
+        "Left, stacked bars of the parts of each table's drift with the drift itself as a diamond; right, the parts as shares with intervals.",
+        "The drift of the mean of all rows, split by what moved it: the rows' own second moments, the summed gradients under one second "
+        "moment, and weight decay. A gap between a bar's end and the diamond is the error of recording some of the updates only. Where a "
+        "mean moved no further than chance, there are no shares.",
+    ),
+    "cause_roles": Caption(
+        "Dot plot of each role's share of the push along the drift, one line a table.",
+        "Which use of a row pushes the mean along the drift: as input, as the softmax's target, or as one of its negatives, each under the "
+        "arm's rule and without momentum. Shares of their sum; tables without drift, or where the roles cancel, are left out.",
+    ),
+    "cause_groups": Caption(
+        "Line plots over frequency groups, one colour an arm, one panel a table: how far rows were moved along the common vector.",
+        "Sum over the updates of the mean movement of the group's rows along the common vector of that moment. Unreachable rows are rows that "
+        "no text can ask for: they move only as the softmax's negatives and by weight decay.",
+    ),
+    "cause_gradients": Caption(
+        "Bar charts over frequency groups of the net gradient along the common vector by the role of the rows.",
+        "Summed over the updates and the rows of a group, downhill, as a share of the summed lengths of all rows' gradients. At a head whose "
+        "gradients sum to zero, target and negative cancel over all rows. Each panel has a scale of its own.",
+    ),
+    "cause_zero_sum": Caption(
+        "Line plots over updates, logarithmic, of the norm of the head's summed gradient over the summed lengths, one colour an arm.",
+        "Near the precision of the numbers, the head's gradients sum to zero over the vocabulary. D1 asks for less than the dotted line.",
+    ),
+    "cause_second_moment": Caption(
+        "Left, scatter plot of the second moment of a row against its token count with two fits; right, R² and Spearman over updates.",
+        "Left: each dot is a seen token. The line is fitted to the numbers as they are, so frequent tokens decide it; drawn on logarithmic axes it "
+        "bends. The power law is fitted to the logarithms. Right: the same R² and Spearman's correlation at each recorded update.",
+    ),
+    "cause_similarity": Caption(
+        "Dot plots with intervals of Spearman's correlation of cosines with human similarity scores, one line a table.",
+        "Word similarity of the last snapshots, of the table as it is and less the common vector. Where both agree, the drift did no harm to "
+        "the order of the cosines.",
+    ),
+    "cause_isotropy": Caption(
+        "Scatter plots of isotropy against held-out loss and word similarity, one mark a table of an arm, with intervals.",
+        "Isotropy by three measures across, loss and word similarity up. More isotropic is not better by itself: no claim is decided here.",
+    ),
     "sharing_parameters": Caption(
         "Stacked bars of each arm's parameters: embedding tables, and all else.",
         "Parameters as counted in the model, tied tables once. The layers are the same in all arms; the saving is a whole number of tables, "

@@ -31,6 +31,7 @@ Verdict = Literal["holds", "does not hold", "inconclusive", "not run"]
 Interval = tuple[float, float]
 LEVEL = 0.95
 EXACT = "exact count"  # what the interval [v, v] of a counted number is over
+TINY = 5e-4  # shown as 0.000 with three digits
 SHORTEST_RUN = 100  # updates, for "does not hold"; the effects of C1, C2 and C4 show at about this length
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "exact",
     "merge_signatures",
     "not_run",
+    "number_words",
     "require_learning",
     "without_value",
 ]
@@ -124,7 +126,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim's entry in report.json. `value` and `interval` are those of the first part; `parts` holds all of them."""
+    """A claim's entry in report.json. `value` and `interval` are those of the first part; `parts` holds all of them.
+
+    `study` is the published figure: the study's, or of a claim of this project's own that of its source.
+    """
 
     id: str
     measure: str
@@ -139,7 +144,7 @@ class Claim:
     parts: tuple[Part, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for json.dump: the design's schema, NaN and infinity as null, and `parts` where there are some."""
+        """Plain values for json.dump: the design's schema, NaN and infinity as null; `parts` where there are some, `source` of the project's own claims."""
         result: dict[str, Any] = {
             "id": self.id,
             "measure": self.measure,
@@ -152,6 +157,9 @@ class Claim:
             "study": self.study,
             "signature": self.signature,
         }
+        statement = STATEMENTS[self.id]
+        if statement.own:
+            result["source"] = statement.source
         return result | ({"parts": [part.to_json() for part in self.parts]} if len(self.parts) > 1 else {})
 
 
@@ -280,10 +288,19 @@ def _words(part: Part) -> str:
         return f"{part.measure}: no value"
     if estimate.over == EXACT:
         return f"{part.measure}: {estimate.value:+.4f}, counted (rule {part.rule})"
+    value, interval = number_words(estimate)
     if estimate.interval is None or not np.isfinite(estimate.interval).all():
-        return f"{part.measure}: {estimate.value:+.3f} without an interval (rule {part.rule})"
-    low, high = estimate.interval
-    return f"{part.measure}: {estimate.value:+.3f} [{low:+.3f}, {high:+.3f}] over {estimate.over} (rule {part.rule})"
+        return f"{part.measure}: {value} without an interval (rule {part.rule})"
+    return f"{part.measure}: {value} {interval} over {estimate.over} (rule {part.rule})"
+
+
+def number_words(estimate: Estimate) -> tuple[str, str]:
+    """Value and interval with three digits after the point; as powers of ten where all of them would be 0.000 so."""
+    ends = estimate.interval or ()
+    largest = max(abs(number) for number in (estimate.value, *ends))
+    form = "+.1e" if 0 < largest < TINY else "+.3f"
+    value = f"{estimate.value:{form}}" if math.isfinite(estimate.value) else "no value"
+    return value, f"[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else "no interval"
 
 
 def _finite(value: float | None) -> float | None:

@@ -78,9 +78,7 @@ def row_geometry(values: Floats, table: Rows) -> RowGeometry:
         unit_sum += pool @ block
         unit_sums += _members(table.group[part], live[part], groups) @ block
     pool = table.counted & live
-    n = int(pool.sum())
-    if n < 2:
-        raise GeometryError(f"the snapshot has {n} counted rows of non-zero norm; at least 2 are needed for a cosine")
+    n = _check_pool(pool)
     common = total / n
     length = float(np.linalg.norm(common))
     directions = np.stack([unit_sum, common / length if length > 0 else np.full(dim, np.nan)], axis=1)
@@ -99,6 +97,23 @@ def row_geometry(values: Floats, table: Rows) -> RowGeometry:
         unit_sums=unit_sums,
         sizes=group_sizes(table.group, live, groups),
     )
+
+
+def common_vector(values: Floats, table: Rows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The common vector (dim,) and the pool (rows,) of a snapshot, as `row_geometry` has them, without what it computes beside.
+
+    Raises GeometryError as `row_geometry` does.
+    """
+    _check_shape(values, table, "the snapshot")
+    pool = np.zeros(len(values), bool)
+    total = np.zeros(values.shape[1])
+    for block, part in _blocks(values):
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
+        _check_finite(norms, part, "the snapshot")
+        pool[part] = table.counted[part] & (norms > 0)
+        total += pool[part] @ block
+    _check_pool(pool)
+    return total / int(pool.sum()), pool
 
 
 def snapshot_statistics(
@@ -241,6 +256,14 @@ def _blocks(values: Floats, minus: Floats | None = None) -> Iterator[tuple[NDArr
 def _members(group: NDArray[np.int16], live: NDArray[np.bool_], groups: int) -> NDArray[np.float64]:
     """1.0 where a live row belongs to a group, (groups, rows): sums by group as one matrix product."""
     return ((group[None, :] == np.arange(groups)[:, None]) & live[None, :]).astype(np.float64)
+
+
+def _check_pool(pool: NDArray[np.bool_]) -> int:
+    """The number of rows in the pool."""
+    n = int(pool.sum())
+    if n < 2:
+        raise GeometryError(f"the snapshot has {n} counted rows of non-zero norm; at least 2 are needed for a cosine")
+    return n
 
 
 def _check_shape(values: Floats, table: Rows, what: str) -> None:

@@ -28,7 +28,7 @@ from correlation import correlation_estimates, spearman
 from curves import Curve, over_seeds, spread
 from dump import Dump, Table, signature
 from exposure import read_exposure
-from geometry import row_geometry
+from geometry import common_vector
 from plots import OKABE_ITO, new_figure, save, update_axis
 from streams import DumpError
 
@@ -163,12 +163,18 @@ def analyse(dump: Dump, table: str | None = None, *, update: int | None = None, 
 
 
 def score_difference(
-    first: SimilarityResult, second: SimilarityResult, name: str, *, variant: str = "raw", seed: int = 0
+    first: SimilarityResult,
+    second: SimilarityResult,
+    name: str,
+    *,
+    variant: str = "raw",
+    seen_only: bool = True,
+    seed: int = 0,
 ) -> Estimate:
-    """Spearman of `first` minus that of `second` on the pairs that both cover and whose words both runs have seen."""
+    """Spearman of `first` minus that of `second` on the pairs that both cover and, with `seen_only`, whose words both have seen."""
     one, two, human = first.scores[name], second.scores[name], pair_lists()[name].human
     usable = np.isfinite(one.cosines[variant]) & np.isfinite(two.cosines[variant])
-    if one.seen is not None and two.seen is not None:
+    if seen_only and one.seen is not None and two.seen is not None:
         usable &= one.seen_pairs & two.seen_pairs
     x, y, human = one.cosines[variant][usable], two.cosines[variant][usable], human[usable]
     if len(human) < 3:
@@ -219,7 +225,7 @@ def _cosines(
     table: Table, update: int, rows: dict[str, NDArray[np.int64]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     values = table.snapshot(update)
-    common = row_geometry(values, table).common
+    common, _ = common_vector(values, table)
     return {
         name: {"raw": pair_cosines(values, places), "centred": pair_cosines(values, places, common)}
         for name, places in rows.items()

@@ -17,6 +17,7 @@ from claims import (
     decide_claim,
     merge_signatures,
     not_run,
+    number_words,
     require_learning,
 )
 
@@ -105,6 +106,15 @@ def test_a_short_run_may_show_an_effect_but_refuses_nothing() -> None:
         assert ("said so; too few updates" in claim.reason) == (verdict == "inconclusive")
 
 
+def test_numbers_that_would_all_be_zero_are_told_as_powers_of_ten() -> None:
+    assert number_words(Estimate(4e-8, (3e-8, 5.5e-8))) == ("+4.0e-08", "[+3.0e-08, +5.5e-08]")
+    assert number_words(Estimate(4e-8, (3e-8, 0.01))) == ("+0.000", "[+0.000, +0.010]")
+    assert number_words(Estimate(0.0, (0.0, 0.0))) == ("+0.000", "[+0.000, +0.000]")
+    assert number_words(Estimate(math.nan, None)) == ("no value", "no interval")
+    claim = decide_claim("D1", [("m", Rule(high=0.01), [Estimate(1e-7, (0.0, 2e-7))])], ["s:1"])
+    assert "m: +1.0e-07 [+0.0e+00, +2.0e-07] over tokens (rule < +0.01)" in claim.reason
+
+
 def test_the_entry_has_the_reports_schema() -> None:
     claim = Claim("C1.1", "m", math.nan, (math.inf, 1.0), "tokens", 1, "inconclusive", "r", None, "s")
     content = json.loads(json.dumps(claim.to_json(), allow_nan=False))
@@ -114,11 +124,29 @@ def test_the_entry_has_the_reports_schema() -> None:
     assert not_run("C6.1", "E4 was not run").to_json()["verdict"] == "not run"
 
 
-def test_all_claims_of_the_study_are_listed() -> None:
+def test_all_claims_of_the_study_and_those_of_this_project_are_listed() -> None:
     numbers = {1: 3, 2: 3, 3: 2, 4: 3, 5: 2, 6: 4, 7: 3}
-    assert list(STATEMENTS) == [f"C{group}.{place}" for group, most in numbers.items() for place in range(1, most + 1)]
+    study = [f"C{group}.{place}" for group, most in numbers.items() for place in range(1, most + 1)]
+    own = [f"D{number}" for number in range(1, 7)]
+    assert list(STATEMENTS) == study + own
     figures = {name: entry.figure for name, entry in STATEMENTS.items() if entry.figure is not None}
-    assert figures == {"C2.1": -0.2022, "C2.2": -0.8044, "C6.1": -0.2, "C6.2": -1.5, "C6.3": 0.15}
+    assert {name: figures[name] for name in study if name in figures} == {
+        "C2.1": -0.2022,
+        "C2.2": -0.8044,
+        "C6.1": -0.2,
+        "C6.2": -1.5,
+        "C6.3": 0.15,
+    }
+    assert {name: figures[name] for name in own if name in figures} == {"D2": 0.85, "D3": 0.03, "D5": 0.52}
+    for name, entry in STATEMENTS.items():
+        assert entry.own == (name in own) == entry.source.startswith("arXiv 2502.08441")
+        assert not (entry.own and entry.needs_learning)
+
+
+def test_a_claim_of_this_projects_own_names_the_source_of_its_figure() -> None:
+    content = not_run("D3", "E5 was not run").to_json()
+    assert content["study"] == 0.03
+    assert content["source"].startswith("arXiv 2502.08441")
 
 
 def test_claims_that_need_learning_are_inconclusive_without_it() -> None:

@@ -35,6 +35,10 @@ def test_statistics_equal_brute_force(
     """The dump holds brute force over all pairs; special, unreachable and zero-norm rows are in its table."""
     monkeypatch.setattr(geometry, "BLOCK_VALUES", block)
     table = Dump.open(synthetic.path).table()
+    common, pool = geometry.common_vector(synthetic.values[update], table)
+    expected = synthetic.counted & (np.linalg.norm(synthetic.values[update], axis=1) > 0)
+    np.testing.assert_array_equal(pool, expected)
+    np.testing.assert_allclose(common, synthetic.values[update][expected].mean(axis=0, dtype=np.float64), atol=1e-12)
     assert not synthetic.values[update, [30, 590]].any()
     previous = synthetic.values[update - 1] if update else None
     found = snapshot_statistics(synthetic.values[update], table, previous, synthetic.values[0])

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cause_runs import ARMS, make_arms
 from report_runs import HOSTILE, make_run
 
 import report
@@ -225,6 +226,7 @@ def test_an_experiment_without_runs_is_listed_with_a_command_that_runs_it(tmp_pa
     assert "Experiment E1 has not been run." not in commands
     reasons = {claim["id"]: claim["reason"] for claim in content["claims"]}
     assert reasons["C3.1"] == reasons["C3.2"] == f"experiment E3 has not been run: {command}"
+    assert reasons["D1"] == reasons["D6"] == "experiment E5 has not been run: bash scripts/run_all.sh --only E5"
 
 
 def test_a_broken_dump_is_listed_and_the_others_are_reported(tmp_path, quick):
@@ -289,6 +291,28 @@ def test_a_users_own_experiment_is_reported_and_decides_only_where_the_studys_di
     assert all("experiment:E1" in c["signature"] for c in content["claims"] if c["value"] is not None)
 
 
+def test_the_claims_of_e5_stand_beside_the_studys(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr("cause_figures.figures", lambda *_: [])
+    monkeypatch.setattr("similarity.analyse", lambda *_, **__: None)
+    make_run(tmp_path / "runs", 1)
+    make_arms(tmp_path / "runs", (ARMS[0], ARMS[1], ARMS[3]))
+    content, page = make_report(tmp_path)
+    assert list(content["experiments"]) == ["E1", "E5"]
+    decided = {claim["id"]: claim for claim in content["claims"]}
+    assert {name for name, claim in decided.items() if claim["verdict"] == "holds" and name[0] == "D"} == {
+        "D2",
+        "D3",
+        "D4",
+    }
+    assert "experiment:E1" in decided["C2.2"]["signature"]
+    assert "experiment:E5|arm:coupled,sgd,adam" in decided["D3"]["signature"]
+    study, own = page.split('id="own-claims"')
+    assert study.count('<tr id="claim-C') == 20
+    assert own.count('<tr id="claim-D') == 6
+    assert '<a href="#E5-verdicts">D3</a>' in own
+    assert "Claims C5" not in listed(content)
+
+
 def test_categories_are_decided_by_e1_else_by_e2_else_by_the_users_own(tmp_path, quick):
     def decider() -> str:
         content, page = make_report(tmp_path)
@@ -330,7 +354,7 @@ def test_missing_and_foreign_descriptions_do_no_harm(tmp_path, quick):
     content, page = make_report(tmp_path)
     assert "E1/base/seed1: no run.json" in listed(content)
     assert "run.json cannot be read" in listed(content)
-    assert "E5: this version reports E1" in listed(content)
+    assert "E5/x/seed1: no recording (dump.zarr)" in listed(content)
     assert "<b>odd" not in page
     assert "&lt;b&gt;odd" in page
 
