@@ -25,6 +25,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fairseq_ext.head import speed_up_head
 from fairseq_ext.optim import embedding
 from fairseq_ext.optim.state import RowState, row_state
 from fairseq_ext.precision import tie_gradients
@@ -115,13 +116,15 @@ def rows() -> Any:
     return rows_of(counts)
 
 
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("tied", [True, False])
-def test_parts_by_role_equal_explicit_sums(rows: Any, tied: bool, in_place: bool) -> None:
+def test_parts_by_role_equal_explicit_sums(rows: Any, tied: bool, in_place: bool, fast: bool) -> None:
     """Two batches an update, gradients scaled between the backward passes and the step, as fairseq does."""
     if in_place and not tied:
         pytest.skip("only tied gradients are added in place")
     model = Model(tied)
+    assert not fast or speed_up_head(model, on_cpu=True) == 1
     aside = tie_gradients(model, True, 1) if in_place else []
     specs = find_tables(model, [ROWS])
     roles = Roles(model, specs, alone=True)
