@@ -1,7 +1,7 @@
 """What moved a table at one update: its gradient summed over rows and by role, the second moment by token count, and the mean update's parts.
 
 The definitions stand in ``docs/dump-format.md``. Like the statistics (:mod:`.statistics`), all is computed on the table's device in blocks of
-rows, sums over rows in float32 over at most 512 rows of one group and in float64 over those.
+rows: sums over rows in float32 within a block (by group over at most 512 rows) and in float64 over those.
 """
 
 from __future__ import annotations
