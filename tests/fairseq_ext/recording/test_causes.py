@@ -11,6 +11,7 @@ import pytest
 import torch
 import zarr
 from fairseq.models.roberta.model import RobertaLMHead
+from pair_corpus import pair_arguments
 from running import (
     TABLE,
     Launcher,
@@ -438,6 +439,27 @@ def test_a_replay_records_the_same_causes(launcher: Launcher, asked: Run, tmp_pa
         for array in set(old.array_keys()) - {"update", "token", "group"}:
             for place, update in enumerate(updates):
                 assert new[array][place].tobytes() == old[array][listed.index(update)].tobytes(), (name, array, update)
+
+
+def test_of_a_translation_sums_are_known_and_roles_are_not(
+    launcher: Launcher, pairs_corpus: Path, tmp_path: Path
+) -> None:
+    more = ["--optimizer", "coupled_adam", "--record-cause", "every:1", "--record-snapshots", "every:1"]
+    done = launcher.run("train", [*pair_arguments(pairs_corpus, tmp_path, "decoder", last=4), *more])
+    assert done.status == 0, done.said[-3000:]
+    root = zarr.open_group(tmp_path / "dump.zarr", mode="r")
+    assert len(root.attrs["tables"]) == 2
+    for name in root.attrs["tables"]:
+        cause, values = root[f"tables/{name}/cause"], root[f"tables/{name}/snapshots/values"][...].astype(np.float64)
+        assert cause["update"][...].tolist() == [1, 2, 3, 4]
+        assert np.isnan(cause["gradient_input"][...]).all()
+        assert np.isnan(cause["head_sum"][...]).all()
+        assert (cause["gradient_length"][...] > 0).all()
+        change = np.diff(values, axis=0).mean(1)
+        np.testing.assert_allclose(cause["update_mean"][...], change, rtol=2e-6, atol=1e-8)
+        decay = cause["update_decay"][...] + cause["update_coupled"][...]
+        np.testing.assert_allclose(decay, change, rtol=1e-3, atol=2e-8)  # all that Coupled Adam does
+    assert check_dump(tmp_path / "dump.zarr").verdict == "whole"
 
 
 def test_the_streams_can_be_pruned_and_gone_on_with(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
