@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import hashlib
-import json
 import logging
 import os
 import signal
@@ -27,7 +25,7 @@ from fairseq.logging import metrics, progress_bar
 from torch import Tensor, nn
 
 from ..errors import UserError
-from . import attributes, cause_streams, cost, gaps, masters, place, resuming, space, store, traces
+from . import attributes, cause_streams, cost, gaps, identity, masters, place, resuming, space, store, traces
 from . import sides as corpora
 from .config import RecordingConfig, check
 from .copies import Copy
@@ -36,7 +34,7 @@ from .recorded_table import RecordedTable
 from .sides import Counted, Side, side_of
 from .tables import TableSpec, find_tables
 from .window_stream import encoders, resume_encoder
-from .windows import KEYFRAMES, LOSSY, WindowEncoder
+from .windows import WindowEncoder
 from .writer import AsyncWriter
 
 logger = logging.getLogger(__name__)
@@ -175,8 +173,9 @@ class Recorder:
             )
         self.corpus = counted.corpus
         self._open_exposure: dict[str, store.Stream] = {}
-        self.identity = self._identity()
-        self.identity_hash = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        traced = [table.traced for table in self.tables]
+        self.identity = identity.describe(specs, traced, self.corpus, self.config, self.options)
+        self.identity_hash = identity.hash_of(self.identity)
 
         last = self.until or int(self._section("optimization").get("max_update") or 0) or None
         sizes = [(len(t.rows), t.spec.dim, len(t.traced), len(t.rows.groups)) for t in self.tables]
@@ -242,56 +241,6 @@ class Recorder:
         )
         return RecordedTable(spec, side, rows, traced, self.streams, weight)
 
-    def _identity(self) -> dict[str, Any]:
-        """What a run must share with a dump to continue it."""
-        model = {k: v for k, v in self._section("model").items() if isinstance(v, int | float | str | bool)}
-        architecture = (
-            "_name",
-            "arch",
-            "encoder_embed_dim",
-            "encoder_layers",
-            "encoder_ffn_embed_dim",
-            "encoder_attention_heads",
-            "decoder_embed_dim",
-            "decoder_layers",
-            "decoder_ffn_embed_dim",
-            "decoder_attention_heads",
-        )
-        return {
-            "tables": {t.spec.name: [t.spec.rows, t.spec.dim, *t.spec.aliases] for t in self.tables},
-            "dictionary": self.corpus.dictionary_sha256,
-            "training split": self.corpus.train_sha256,
-            "seed": self._section("common").get("seed"),
-            "model": {k: model[k] for k in architecture if k in model},
-            "schedules": {
-                n: getattr(self.options, f"record_{n}")
-                for n in ("statistics", "movement", "traces", "snapshots", "exposure")
-            }
-            | {
-                n: text
-                for n in ("cause", "moments", "trace_state")
-                if (text := getattr(self.options, f"record_{n}")) != "none"
-            }
-            | self._windows(),
-            "traced tokens": hashlib.sha256(
-                b"".join(dict.fromkeys(t.traced.tobytes() for t in self.tables))
-            ).hexdigest()[:16],
-        }
-
-    def _windows(self) -> dict[str, dict[str, Any]]:
-        """How windows are encoded; nothing where none are recorded."""
-        if not self.streams.windows:
-            return {}
-        encoding = self.options.record_window_encoding
-        return {
-            "windows": {
-                "schedule": self.options.record_windows,
-                "encoding": encoding,
-                "step": self.options.record_window_step if encoding == LOSSY else 0.0,
-                "keyframes": self.options.record_window_keyframes or KEYFRAMES[encoding],
-            }
-        }
-
     @property
     def path(self) -> str | Path:
         """The dump's place, for messages."""
@@ -317,7 +266,7 @@ class Recorder:
         for table in self.tables:
             spec = table.spec
             about = attributes.table(spec.name, spec.aliases, table.side, spec.rows, spec.dim)
-            windows = self._windows().get("windows")
+            windows = identity.windows(self.options)
             store.create_table(target, spec.name, about, table.rows, spec.dim, table.names, table.traced, windows)
             cause_streams.create(target, spec.name, table)
         if self._counts:
@@ -348,7 +297,7 @@ class Recorder:
                 values = table.open["snapshots"].arrays["values"][0].read().result()
                 table.initial = torch.from_numpy(np.ascontiguousarray(values)).to(table.weight.device)
             if "windows" in table.open:
-                about = self._windows()["windows"]
+                about = identity.windows(self.options)
                 table.encoder = WindowEncoder(about["encoding"], about["step"], about["keyframes"], encoders())
                 resume_encoder(table.encoder, table.open["windows"], update)
         for counters in self.exposure.counters if self._counts else ():
