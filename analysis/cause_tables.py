@@ -13,7 +13,7 @@ from cause_design import PLACES, RULES
 from cause_mechanisms import MECHANISMS, Mechanisms
 from cause_run import ISOTROPY, TableResult
 from cause_streams import ROLE_WORDS, ROLES
-from claims import Estimate
+from claims import Estimate, as_columns
 from repetition_claims import percent
 from repetition_tables import words
 from similarity import VARIANTS
@@ -62,13 +62,7 @@ def arm_rows(result: CauseResult) -> list[dict[str, Any]]:
                 "last_validation_loss": arm.valid_loss,
             }
             for name, estimate in _measures(result, arm, place).items():
-                interval = estimate.interval if estimate is not None and estimate.interval is not None else (None, None)
-                row |= {
-                    name: None if estimate is None or not math.isfinite(estimate.value) else estimate.value,
-                    f"{name}_low": interval[0],
-                    f"{name}_high": interval[1],
-                    f"{name}_over": None if estimate is None else estimate.over,
-                }
+                row |= as_columns(name, estimate)
             rows.append(row)
     return rows
 

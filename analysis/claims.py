@@ -45,6 +45,7 @@ __all__ = [
     "Rule",
     "Statement",
     "Verdict",
+    "as_columns",
     "combine_seeds",
     "decide",
     "decide_claim",
@@ -268,6 +269,17 @@ def require_learning(claim: Claim, valid_bits: float | None, unigram_bits: float
     short = f"validation loss {valid_bits:.2f} bits, needed at most {0.9 * unigram_bits:.2f} (0.9 x unigram entropy): "
     short += f"it fell short by {valid_bits - 0.9 * unigram_bits:.2f} bits"
     return replace(claim, verdict="inconclusive", reason=f"{claim.reason}; the run learned too little: {short}")
+
+
+def as_columns(name: str, estimate: Estimate | None) -> dict[str, Any]:
+    """An estimate as four cells of a table for machines: value, ends of the interval, what it is over; empty ones where there is none."""
+    low, high = estimate.interval if estimate is not None and estimate.interval is not None else (None, None)
+    return {
+        name: None if estimate is None else _finite(estimate.value),
+        f"{name}_low": low,
+        f"{name}_high": high,
+        f"{name}_over": None if estimate is None else estimate.over,
+    }
 
 
 def merge_signatures(signatures: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import probe
-from claims import Estimate
+from claims import Estimate, as_columns
 from repetition_claims import percent
 from repetition_run import MEASURES
 from similarity import FILES
@@ -45,13 +45,7 @@ def arm_rows(result: RepetitionResult) -> list[dict[str, Any]]:
             "last_validation_loss": arm.valid_loss,
         }
         for name, estimate in _measures(result, arm).items():
-            interval = estimate.interval if estimate is not None and estimate.interval is not None else (None, None)
-            row |= {
-                name: None if estimate is None or not math.isfinite(estimate.value) else estimate.value,
-                f"{name}_low": interval[0],
-                f"{name}_high": interval[1],
-                f"{name}_over": None if estimate is None else estimate.over,
-            }
+            row |= as_columns(name, estimate)
         rows.append(row)
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import parameters
-from claims import combine_seeds
+from claims import as_columns, combine_seeds
 from cli import plain
 from page import shown
 from repetition_tables import words
@@ -43,13 +43,7 @@ def arm_rows(result: SharingResult) -> list[dict[str, Any]]:
             found = result.compared(arm, "none", metric)
             measures[f"{metric}_minus_none"] = None if found is None else found.combined
         for name, estimate in measures.items():
-            interval = (None, None) if estimate is None or estimate.interval is None else estimate.interval
-            row |= {
-                name: None if estimate is None else estimate.value,
-                f"{name}_low": interval[0],
-                f"{name}_high": interval[1],
-                f"{name}_over": None if estimate is None else estimate.over,
-            }
+            row |= as_columns(name, estimate)
         rows.append(row)
     return rows
 
