@@ -36,7 +36,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "standard",
-            "the most that 2 cores can decide in about three hours",
+            "the most that 2 cores can decide in about four hours",
             (1,),
             WIKIPEDIA_SAMPLE,
             base_sizes.STANDARD,
