@@ -61,18 +61,22 @@ def figure(result: CauseResult, out: Path) -> list[Path]:
             f"{label_of(arm)}, {PLACES[place]}, seed {arm.runs[0].seed}, update {tables[0].moments.update:,}",
         )
     axis = axes[0, -1]
-    updates, ends = [0], []
+    updates, ends, lowest = [0], [], 0.0
     for arm, place in shown:
         for name, line in (("second_moment_r2", "-"), ("second_moment_spearman", ":")):
             colour, marker = style(result, arm)
-            found, last = draw_seeds(axis, numbers(arm, place, name), colour, marker if line == "-" else "", line=line)
+            curves = numbers(arm, place, name)
+            lowest = min(
+                [lowest, *(float(np.nanmin(curve.values)) for curve in curves if np.isfinite(curve.values).any())]
+            )
+            found, last = draw_seeds(axis, curves, colour, marker if line == "-" else "", line=line)
             updates += found
             if last is not None and line == "-":
                 words = label_of(arm) if arm.design.tied else f"{label_of(arm)} ({place})"
                 ends.append((last, words, colour))
     axis.axhline(FOLLOWS, color="#555555", linestyle="--", linewidth=0.9)
     axis.text(0.01, FOLLOWS, f"D2, R²: {FOLLOWS:g}", transform=axis.get_yaxis_transform(), fontsize=7.5, va="bottom")
-    axis.set_ylim(min(-0.02, axis.get_ylim()[0]), 1.05)
+    axis.set_ylim(lowest - 0.02, 1.05)  # an interval over three seeds may reach beyond what R^2 can be
     update_axis(axis, sorted(updates), log=False)
     axis.set_title("R² (solid) and Spearman (dotted)")
     label_ends(axis, ends)
