@@ -291,7 +291,7 @@ def test_the_section_renders_with_texts_escaped(made, no_map):
     assert shown[0] == "figures/E2/layers_parameters.png, .pdf"
     assert len(shown) == 4  # no map, and no token has a category
     empty = {"title": "", "lead": [], "signature": "", "tally": "", "footer": ""}
-    lists = {name: [] for name in ("verdicts", "claims", "missing", "run_head", "runs")}
+    lists = {name: [] for name in ("verdicts", "claim_groups", "missing", "run_head", "runs")}
     html = render({**empty, **lists, "sections": [outcome.section]})
     assert "&lt;b&gt;" in html
     assert "<b> word" not in html

@@ -181,9 +181,17 @@ class Stock:
         optimizer.step()
 
 
+def recorder(**more: Any) -> SimpleNamespace:
+    """What the task asks of a recorder, doing nothing but what is given."""
+    nothing = {
+        name: lambda *_: None for name in ("before_batch", "after_batch", "before_step", "after_step", "discard")
+    }
+    return SimpleNamespace(**{"on": False, "attached": False, **nothing, **more})
+
+
 class Task(Recorded, Stock):
     def __init__(self) -> None:
-        self.recorder = SimpleNamespace(on=False, attached=False)
+        self.recorder = recorder()
         self.sampler = SimpleNamespace(on=False)
         self.has_begun, self.tied, self.autocast = False, [], False
         counters = masked_lm_counters(9)
@@ -224,7 +232,9 @@ def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = Scaled(cfg, params, FairseqAdam(cfg.optimizer, params))
     recorded: list[int] = []
-    task.recorder = SimpleNamespace(on=True, attached=True, before_step=lambda _: None, after_step=recorded.append)
+    discarded: list[int] = []
+    more = {"after_step": recorded.append, "discard": lambda: discarded.append(len(recorded))}
+    task.recorder = recorder(on=True, attached=True, **more)
     for number, example in enumerate((1, 2, 3)):
         optimizer.zero_grad()
         sample = {"id": torch.tensor([example]), "tokens": torch.tensor([example])}
@@ -234,6 +244,7 @@ def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
         optimizer.clip_grad_norm(0.0)
         task.optimizer_step(optimizer, model, len(recorded))
     assert recorded == [1, 2]
+    assert discarded == [1]  # what the batches of the step that was not taken left for its causes
     assert task.exposure.counts["drawn"].tolist() == [0, 1, 0, 1, 0]
 
 
