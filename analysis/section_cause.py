@@ -78,7 +78,7 @@ def _parts(result: CauseResult, outcome: Outcome, out: Path) -> None:
             _table(page, "Arms and their tables, last update.", tables.arms_table(result))
         for claim in result.claims:
             if ANCHORS[claim.id] == place:
-                page.text(f"{claim.id}: {claim.verdict}. {claim.reason[:1].upper()}{claim.reason[1:]}.")
+                page.text(f"{claim.id}, {claim.verdict}: {claim.reason}.")
         embed(page, [written[name] for name in names if name in written], out)
         if place == "mechanisms":
             _mechanisms(page, result)
