@@ -154,9 +154,12 @@ class Gating:
         head.register_forward_hook(self._watch)
 
     def begin(self, update: int, targets: Tensor) -> None:
-        """A forward pass with these targets, int64 [n], of the step to ``update`` comes."""
+        """A forward pass with these targets, int64 [n], of the step to ``update`` comes.
+
+        Without any, the criterion projects every position and the loss is zero: there is nothing to gate.
+        """
         self.occurrences.receive(update, targets)
-        self._update, self._targets = update, targets
+        self._update, self._targets = update, targets if len(targets) else None
 
     def end(self) -> None:
         """The forward pass has run; what it left is kept for its backward pass."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import TABLE, USER_DIR, assert_whole
+from running import TABLE, USER_DIR, assert_whole, load
 
 CONFIG = """# @package _group_
 common: {{seed: 1, cpu: true, log_format: json, log_interval: 1, user_dir: {user_dir}}}
@@ -71,3 +71,12 @@ def test_a_yaml_file_names_a_rule_for_the_tables_and_what_is_recorded_of_it(corp
     mean, coupled = (found[f"tables/{TABLE}/cause/{name}"] for name in ("update_mean", "update_coupled"))
     np.testing.assert_allclose(mean, coupled, rtol=1e-4, atol=1e-7)
     assert np.abs(mean).max() > 1e-6
+
+
+@pytest.mark.train
+def test_a_yaml_file_names_the_remedies(corpus: Path, tmp_path: Path) -> None:
+    options = "cosine_regularization: 1.0, gradient_gating: true, gating_memory: 3, gating_threshold: 0.5"
+    train(corpus, tmp_path, "fused_adam", f"{{_name: remedied_masked_lm, {options}}}", "none")
+    kept = load(tmp_path / "run/checkpoints/checkpoint_last.pt")
+    assert kept["cfg"]["criterion"]["cosine_regularization"] == 1.0
+    assert kept["extra_state"]["EmbeddingMaskedLMTask"]["kept"]["gating"]["updates"].tolist() == [3, 4, 5]

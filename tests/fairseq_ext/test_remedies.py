@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from fairseq.models.roberta.model import RobertaLMHead
 from running import TABLE, Launcher, Run, arguments, assert_same_training, load, logged, nothing_but_checkpoints
 from torch.nn import functional
 
+from fairseq_ext.criterions.config import RemediedMaskedLMConfig
 from fairseq_ext.criterions.gating import Gate, Gating, Occurrences, gates
 from fairseq_ext.criterions.mean_cosine import MeanCosine
+from fairseq_ext.criterions.remedied_masked_lm import RemediedMaskedLMLoss
+from fairseq_ext.errors import UserError
 from fairseq_ext.head import FastHead
 
 REMEDIED = ("--criterion", "remedied_masked_lm")
@@ -100,6 +104,24 @@ def test_a_heads_gradient_is_gated_and_its_loss_is_not(fast: bool) -> None:
         counts = np.bincount(seen, minlength=40).tolist()
         wanted += gated_by_pairs(share, hidden.double().numpy(), targets.tolist(), counts, 3, 0.9)
     np.testing.assert_allclose(head.weight.grad.double().numpy(), wanted, rtol=0, atol=2e-5)
+
+
+def test_a_batch_in_which_nothing_is_masked_has_nothing_to_gate() -> None:
+    """The stock criterion then projects every position and ignores all of them; the next batch is gated as before."""
+    torch.manual_seed(5)
+    head = RobertaLMHead(8, 40, "gelu")
+    gating = Gating(head, Occurrences(40, 3), 0.9, 4)
+    features = torch.randn(2, 3, 8)
+    for targets in (torch.zeros(0, dtype=torch.int64), torch.full((6,), 7)):
+        head.zero_grad()
+        gating.begin(1, targets)
+        logits = head(features).view(6, 40)
+        gating.end()
+        wanted = targets if len(targets) else torch.full((6,), 1)
+        functional.cross_entropy(logits, wanted, ignore_index=1, reduction="sum").backward()
+        assert bool(head.weight.grad.any()) == bool(len(targets))
+    assert not head.weight.grad[9].any()  # a rare row that never occurred is pushed by nothing
+    assert head.weight.grad[0].any()
 
 
 def test_an_empty_rare_group_changes_no_bit() -> None:
@@ -191,6 +213,13 @@ def test_a_wrong_option_is_told_in_one_line(
     done = launcher.run("train", kept)
     assert words in done.error
     assert nothing_but_checkpoints(tmp_path / "run")
+
+
+def test_several_ranks_are_refused() -> None:
+    task = SimpleNamespace(target_dictionary=None, source_dictionary=range(9), world_size=2, keep_in_checkpoints=print)
+    with pytest.raises(UserError, match="counts the tokens of one process; found 2 of them"):
+        RemediedMaskedLMLoss(RemediedMaskedLMConfig(gradient_gating=True), task)
+    RemediedMaskedLMLoss(RemediedMaskedLMConfig(cosine_regularization=1.0), task)  # has no counts
 
 
 def test_a_checkpoint_without_counts_is_refused(launcher: Launcher, corpus: Path, tmp_path: Path) -> None:
