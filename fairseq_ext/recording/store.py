@@ -110,6 +110,16 @@ def rows_per_chunk(rows: int, row_bytes: int) -> int:
     return max(1, math.ceil(rows / math.ceil(rows * row_bytes / LARGEST_CHUNK)))
 
 
+def all_done(futures: dict[str, Any]) -> dict[str, Any]:
+    """The futures' results, or the first of their errors, and that only when all have ended.
+
+    A write that is still on its way when the dump is given up would arrive while the next process writes the same arrays.
+    """
+    for future in futures.values():
+        future.exception()
+    return {name: future.result() for name, future in futures.items()}
+
+
 class Store:
     """Key-value access to a dump: whole files, each written atomically and synced.
 
@@ -342,8 +352,7 @@ class Stream:
             name: array.resize(exclusive_max=[length] + [None] * (array.rank - 1))
             for name, array in self.arrays.items()
         }
-        for name, future in futures.items():
-            self.arrays[name] = future.result()
+        self.arrays |= all_done(futures)
 
     def _match_length(self) -> None:
         """After a crash the values may be longer than the coordinate, and the consolidated metadata may lag: make them agree."""
@@ -421,13 +430,12 @@ class Stream:
             raise ValueError("more records are buffered than a chunk holds")
         self.store.require_claim()
         self._resize(length)
-        futures = []
+        futures = {}
         for name, array in self.arrays.items():
             values = self._chunk_of(name, start, first)
             self.store.written += values.nbytes
-            futures.append(array[start:length].write(values, **UNCOPIED))
-        for future in futures:
-            future.result()
+            futures[name] = array[start:length].write(values, **UNCOPIED)
+        all_done(futures)
         failpoints.reach("snapshot-values" if self.buffered == 1 else "stream-values")
         updates = self.updates + [update for update, _ in self._pending]
         self._write_coordinate(updates, first)

@@ -14,7 +14,16 @@ BUCKET = "bucket"
 
 
 class ObjectServer(ThreadingHTTPServer):
-    """Attributes: ``objects`` by key, ``asked`` the requests so far, ``writes_left`` before every write is denied (``None``: no end)."""
+    """A bucket and its server.
+
+    Attributes:
+        objects: values by key.
+        asked: the requests so far.
+        writes_left: how many writes are taken before every one is denied; ``None``: no end.
+        slow: the end of a key whose write, while writes may be denied, is answered only half a second after another one was denied,
+            and that not before this one has arrived.
+        on_their_way: how many such writes wait for their answer.
+    """
 
     daemon_threads = True
 
@@ -23,6 +32,9 @@ class ObjectServer(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
         self.writes_left: int | None = None
+        self.slow: str | None = None
+        self.on_their_way = 0
+        self.arrived, self.denied, self.never = threading.Event(), threading.Event(), threading.Event()
         self.heeds_conditions = True
         self.mutex = threading.Lock()
 
@@ -74,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+        if self.command == "PUT" and self.server.writes_left is not None and self.server.slow is not None:
+            self._dawdle(slow=key.endswith(self.server.slow))
         with self.server.mutex:
             self.server.asked.append((self.command, key))
             if bucket != BUCKET:
@@ -85,6 +99,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self._read(key)
 
     do_GET = do_PUT = do_DELETE = do_HEAD = _serve
+
+    def _dawdle(self, slow: bool) -> None:
+        server = self.server
+        if not slow:
+            server.arrived.wait()
+            return
+        with server.mutex:
+            server.on_their_way += 1
+        server.arrived.set()
+        server.denied.wait()
+        server.never.wait(0.5)
+        with server.mutex:
+            server.on_their_way -= 1
 
     def _read(self, key: str) -> None:
         value = self.server.objects.get(key)
@@ -100,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         server, old = self.server, self.server.objects.get(key)
         if server.writes_left is not None:
             if server.writes_left == 0:
+                server.denied.set()
                 return self._error(403, "AccessDenied")
             server.writes_left -= 1
         wanted = self.headers.get("If-Match")

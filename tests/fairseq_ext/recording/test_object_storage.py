@@ -88,6 +88,20 @@ def test_denied_writes_are_one_line_and_the_run_goes_on_later(
     assert [key for key in theirs if ours[key] != theirs[key]] == []
 
 
+def test_no_write_is_on_its_way_when_the_recording_has_ended(words: Path, server: ObjectServer) -> None:
+    """It would arrive while the next process writes: then one statistic is longer than the others."""
+
+    def deny(step: int) -> None:
+        if step == 3:
+            server.writes_left, server.slow = 0, "statistics/norm_mean/zarr.json"
+
+    others = {f"record_{stream}": "none" for stream in ("movement", "snapshots", "traces", "windows")}
+    with pytest.raises(UserError, match="AccessDenied"):
+        train(words, DUMP, each=deny, **others)
+    assert server.denied.is_set()
+    assert server.on_their_way == 0
+
+
 def test_a_bucket_that_is_not_there_is_one_line(words: Path, server: ObjectServer) -> None:
     with pytest.raises(UserError, match="the bucket does not exist; make it, or correct the URL"):
         train(words, "s3://another-bucket/dump.zarr")
