@@ -46,6 +46,11 @@ class Occurrences:
         while self._updates[0][0] <= update - self.memory:
             self.counts -= torch.bincount(self._updates.popleft()[1], minlength=self.rows)
 
+    def discard(self) -> None:
+        """Forget the targets of the newest update: its step was not taken, and it will be tried again."""
+        if self._updates:
+            self.counts -= torch.bincount(self._updates.pop()[1], minlength=self.rows)
+
     def number(self, update: int) -> int:
         """Of updates that the counts are of."""
         return max(1, min(update, self.memory))

@@ -62,7 +62,10 @@ class Recorded(Sampled):
         self._resumes = not (restores.get("finetune_from_model") or restores.get("reset_optimizer"))
 
     def keep_in_checkpoints(self, name: str, holder: Any) -> None:
-        """Keep what ``holder.state()`` gives in checkpoints, and give it back by ``holder.resume_from``."""
+        """Keep what ``holder.state()`` gives in checkpoints, and give it back by ``holder.resume_from``.
+
+        ``holder.discard()`` is called when an overflow under ``--amp`` has thrown away what was received since the last step.
+        """
         self._kept[name] = holder
 
     def count_exposure(self, counters: Sequence[Counters], tokens: Tokens) -> None:
@@ -121,7 +124,7 @@ class Recorded(Sampled):
             return super().valid_step(sample, model, criterion)  # type: ignore[misc]
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        if not self.recorder.attached and self.exposure is None:
+        if not self.recorder.attached and self.exposure is None and not self._kept:
             return super().optimizer_step(optimizer, model, update_num)  # type: ignore[misc]
         if self.recorder.attached:
             self.recorder.before_step(update_num + 1)
@@ -132,6 +135,8 @@ class Recorded(Sampled):
             if self.exposure is not None:  # under --amp a smaller scale means an overflow: no step was taken
                 self.exposure.discard()
             self.recorder.discard()
+            for holder in self._kept.values():
+                holder.discard()
             return
         if self.exposure is not None:
             self.exposure.commit()

@@ -191,7 +191,7 @@ def recorder(**more: Any) -> SimpleNamespace:
 
 class Task(Recorded, Stock):
     def __init__(self) -> None:
-        self.recorder = recorder()
+        self.recorder, self._kept = recorder(), {}
         self.sampler = SimpleNamespace(on=False)
         self.has_begun, self.tied, self.autocast = False, [], False
         counters = masked_lm_counters(9)
@@ -235,6 +235,9 @@ def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
     discarded: list[int] = []
     more = {"after_step": recorded.append, "discard": lambda: discarded.append(len(recorded))}
     task.recorder = recorder(on=True, attached=True, **more)
+    kept = SimpleNamespace(discard=lambda: thrown_away.append(len(recorded)))
+    thrown_away: list[int] = []
+    task.keep_in_checkpoints("gating", kept)
     for number, example in enumerate((1, 2, 3)):
         optimizer.zero_grad()
         sample = {"id": torch.tensor([example]), "tokens": torch.tensor([example])}
@@ -244,6 +247,7 @@ def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
         optimizer.clip_grad_norm(0.0)
         task.optimizer_step(optimizer, model, len(recorded))
     assert recorded == [1, 2]
+    assert thrown_away == [1]
     assert discarded == [1]  # what the batches of the step that was not taken left for its causes
     assert task.exposure.counts["drawn"].tolist() == [0, 1, 0, 1, 0]
 

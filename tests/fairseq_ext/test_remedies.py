@@ -138,6 +138,10 @@ def test_occurrences_are_those_of_the_last_updates_and_survive_a_checkpoint() ->
     batches = {update: [torch.randint(20, (n,), generator=generator) for n in (6, 0, 3)] for update in range(1, 12)}
     whole = Occurrences(20, 4)
     for update, parts in batches.items():
+        for part in parts[::-1] if update % 3 == 0 else ():  # a step that an overflow threw away
+            whole.receive(update, part)
+        if update % 3 == 0:
+            whole.discard()
         for part in parts:
             whole.receive(update, part)
         recent = torch.cat([p for u, parts in batches.items() if update - 4 < u <= update for p in parts])
