@@ -13,6 +13,9 @@ Each item is checked before it is applied and has a test that fails on stock fai
    stay, and records that it covers would be cut off.
 5. fairseq's loading thread is still at work when a run ends within an epoch. If it is in torch's C++ when the interpreter ends, the process
    aborts (status 134 after a successful training). It is ended first.
+6. Under ``--amp`` fairseq removes the loss scale from the gradients twice: before clipping in the name of the inner optimiser, and at the
+   step once more in the name of its wrapper, for torch keeps account by object. Steps that are proportional to the gradient are too small
+   by the scale, and Adam's eps is too large by it. It is removed once.
 """
 
 import argparse
@@ -66,6 +69,7 @@ def apply() -> None:
 
     torch.serialization.add_safe_globals([*SAFE_GLOBALS, _TensorPlaceholder])
     harden_checkpoints()
+    unscale_once()
     atexit.unregister(end_loading_threads)
     atexit.register(end_loading_threads)
 
@@ -184,6 +188,31 @@ def harden_checkpoints() -> None:
 
     load_checkpoint.repairs = True  # type: ignore[attr-defined]
     checkpoint_utils.load_checkpoint, checkpoint_utils.save_checkpoint = load_checkpoint, save_checkpoint
+
+
+def unscale_once() -> None:
+    """Remove the loss scale of ``--amp`` from the gradients in the name of the object that takes the step."""
+    from fairseq.optim.amp_optimizer import AMPOptimizer
+
+    AMPOptimizer.clip_grad_norm = _clip_scaled
+
+
+def _clip_scaled(self: Any, max_norm: float, aggregate_norm_fn: Any = None) -> torch.Tensor:
+    """Stands in for ``AMPOptimizer.clip_grad_norm``: the norm of the gradients without their scale, which are clipped.
+
+    Raises:
+        FloatingPointError: the norm is not finite, and the scale can be made no smaller.
+    """
+    self.scaler.unscale_(self.fp32_optimizer)
+    norm = self.fp32_optimizer.clip_grad_norm(max_norm, aggregate_norm_fn)
+    if not torch.isfinite(norm).all():
+        scale = self.next_loss_scale
+        if scale <= self.min_loss_scale:
+            raise FloatingPointError(
+                f"gradients are not finite and the loss scale is at its least (--min-loss-scale {self.min_loss_scale}); train in 32 bits, or with a smaller --lr"
+            )
+        logger.info(f"--amp: gradients overflowed; the loss scale becomes {scale}")
+    return norm
 
 
 def full_config(task_config: Any) -> dict[str, Any]:

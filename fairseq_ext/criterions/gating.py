@@ -20,6 +20,8 @@ import torch
 from fairseq.models.roberta.model import RobertaLMHead
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 SLICE = 2048  # rows of the table whose gradient is computed at a time
 
 
@@ -59,13 +61,22 @@ class Occurrences:
         """What a checkpoint keeps."""
         kept = [targets for _, targets in self._updates]
         return {
+            "memory": torch.tensor(self.memory),
             "updates": torch.tensor([update for update, _ in self._updates], dtype=torch.int64),
             "lengths": torch.tensor([len(targets) for targets in kept], dtype=torch.int64),
             "targets": torch.cat(kept).int() if kept else torch.zeros(0, dtype=torch.int32),
         }
 
     def resume_from(self, state: dict[str, Tensor]) -> None:
-        """Take what :meth:`state` gave."""
+        """Take what :meth:`state` gave.
+
+        Raises:
+            UserError: it counts over another number of updates: of a longer memory, the older ones are not known.
+        """
+        if (memory := int(state["memory"])) != self.memory:
+            raise UserError(
+                f"--gating-memory: the checkpoint counts tokens over {memory} updates, this run over {self.memory}; give --gating-memory {memory}"
+            )
         self._updates = deque(
             zip(state["updates"].tolist(), state["targets"].long().split(state["lengths"].tolist()), strict=True)
         )

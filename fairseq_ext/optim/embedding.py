@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
+import torch
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -34,12 +36,8 @@ from .fused_adam import FusedAdamW
 
 logger = logging.getLogger(__name__)
 MARK = "embedding_table"  # attribute of a parameter: its name in the model
-CHOSEN = (
-    "rule",
-    "lr_scale",
-    "momentum",
-    "centering",
-)  # keys of the tables' group that a run must share with its checkpoint
+# Keys of a parameter group that a run must share with its checkpoint: the rule, whose it is, and its numbers.
+SHARED = ("rule", "tables", "lr_scale", "momentum", "centering", "amsgrad", "weight_decay", "betas", "eps")
 
 
 def mark_tables(model: nn.Module, names: Iterable[str]) -> None:
@@ -91,7 +89,8 @@ class EmbeddingRule(FairseqOptimizer):
         tables, others = self._split(params)
         settings = self.optimizer_config
         scale = float(cfg.embedding_lr_scale)
-        own = {"lr_scale": scale, "lr": scale * settings["lr"], "momentum": 0.0, "centering": False, **options}
+        names = [str(getattr(p, MARK)) for p in tables]
+        own = {"tables": names, "lr_scale": scale, "lr": scale * settings["lr"], "momentum": 0.0, "centering": False, **options}  # fmt: skip
         groups = [{"params": others}] if others else []
         self._optimizer = EmbeddingAdamW(
             [*groups, {"params": tables, **own}],
@@ -100,8 +99,7 @@ class EmbeddingRule(FairseqOptimizer):
             settings["eps"],
             settings["weight_decay"],
         )
-        named = ", ".join(getattr(p, MARK) for p in tables)
-        logger.info(f"{own['rule']} for {named}; Adam for the other {len(others)} parameters")
+        logger.info(f"{own['rule']} for {', '.join(names)}; Adam for the other {len(others)} parameters")
 
     def _split(self, params: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The marked parameters that the rule is for, and the others."""
@@ -109,8 +107,14 @@ class EmbeddingRule(FairseqOptimizer):
         marked = [p for p in every if hasattr(p, MARK)]
         if not marked:
             raise UserError(
-                "this optimiser has a rule for embedding tables, and found no table among its parameters; train with --task embedding_masked_lm "
-                "or embedding_translation, and in 32 bits (--amp will do on a GPU; --fp16 and --bf16 train copies that it cannot tell)"
+                "this optimiser has a rule for embedding tables, and found none among the parameters that are trained; do not freeze them, train "
+                "with --task embedding_masked_lm or embedding_translation, and in 32 bits (--amp will do on a GPU; --fp16 and --bf16 train copies "
+                "that it cannot tell)"
+            )
+        if half := [p for p in marked if p.dtype not in (torch.float32, torch.float64)]:
+            raise UserError(
+                f"this optimiser trains embedding tables in 32 bits; found {getattr(half[0], MARK)} in {half[0].dtype}; leave "
+                "--memory-efficient-fp16 or --memory-efficient-bf16 out, or train with --amp"
             )
         wanted = [text.strip() for text in self.cfg.embedding_tables.split(",") if text.strip()]
         for pattern in wanted:
@@ -153,20 +157,28 @@ class EmbeddingRule(FairseqOptimizer):
         """Load a state of the same optimiser.
 
         Raises:
-            UserError: it was written with other tables or other options of the rule.
+            UserError: it was written with other tables or other options, but those of ``optimizer_overrides``.
         """
-        theirs = [self._chosen(group) for group in state_dict["param_groups"]]
-        ours = [self._chosen(group) for group in self.param_groups]
-        if theirs != ours:
-            raise UserError(
-                f"the checkpoint's optimiser was made with {theirs[-1]}, this run's with {ours[-1]}; give the same --embedding-* options, or "
-                "begin its state anew with --reset-optimizer"
-            )
+        kept = [key for key in SHARED if key not in (optimizer_overrides or {})]
+        theirs, ours = (
+            [self._options(group, kept) for group in groups]
+            for groups in (state_dict["param_groups"], self.param_groups)
+        )
+        for one, other in zip_longest(theirs, ours, fillvalue={"parameters": 0}):
+            differ = [key for key in one if key in other and one[key] != other[key]]
+            if differ:
+                found, wanted = (", ".join(f"{key} {entry[key]}" for key in differ) for entry in (one, other))
+                raise UserError(
+                    f"the checkpoint's optimiser was made with {found}, this run's with {wanted}; give the options that it was made with, or "
+                    "begin its state anew with --reset-optimizer"
+                )
         super().load_state_dict(state_dict, optimizer_overrides)
 
     @staticmethod
-    def _chosen(group: dict[str, Any]) -> dict[str, Any]:
-        return {"parameters": len(group["params"]), **{key: group[key] for key in CHOSEN if key in group}}
+    def _options(group: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+        found = {key: group[key] for key in keys if key in group}
+        found = {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+        return {**found, "parameters": len(group["params"])}
 
 
 @register_optimizer("coupled_adam", dataclass=EmbeddingRuleConfig)

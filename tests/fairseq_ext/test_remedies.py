@@ -151,6 +151,8 @@ def test_occurrences_are_those_of_the_last_updates_and_survive_a_checkpoint() ->
         resumed.resume_from(whole.state())
         assert torch.equal(resumed.counts, whole.counts)
         whole = resumed
+    with pytest.raises(UserError, match="counts tokens over 4 updates, this run over 9; give --gating-memory 4"):
+        Occurrences(20, 9).resume_from(whole.state())
 
 
 # -- real trainings ------------------------------------------------------------------------------------------------------------
