@@ -23,6 +23,7 @@ from cause_claims import decide
 from cause_design import CauseDesign
 from cause_isotropy import isotropy_words
 from cause_run import CauseRun, measure_run
+from cause_setting import differing
 from cause_tables import arm_rows, arms_table, mechanism_table
 from claims import Claim, Estimate, combine_seeds
 from cli import print_table, run, write_json
@@ -116,13 +117,14 @@ class CauseResult:
         return first.combined([ask(one, two) for one, two in pairs])
 
     def unequal(self, arms: Sequence[ArmResult]) -> str:
-        """Why the arms cannot be compared: not trained for equally many updates; empty where they were."""
+        """Why the arms cannot be compared: not trained for equally many updates, or with other options; empty where they can."""
         updates = {arm.name: [entry.updates for entry in arm.runs] for arm in arms}
         every = [number for found in updates.values() for number in found]
-        if max(every) - min(every) <= MATCHED * max(every):
-            return ""
-        words = ", ".join(f"{name} {max(found):,}" for name, found in updates.items())
-        return f"the arms were not trained for equally many updates (within 1 %): {words}"
+        if max(every) - min(every) > MATCHED * max(every):
+            words = ", ".join(f"{name} {max(found):,}" for name, found in updates.items())
+            return f"the arms were not trained for equally many updates (within 1 %): {words}"
+        words = differing({arm.name: arm.runs[0].setting for arm in arms})
+        return f"the arms differ in more than the rule of the tables: {words}" if words else ""
 
     @property
     def signatures(self) -> list[str]:
@@ -138,15 +140,13 @@ def analyse(evidence: Evidence) -> CauseResult:
         found = [measured for entry in used if (measured := measure_run(evidence, entry)) is not None]
         if not found:
             continue
-        design = found[0].design
-        for entry in [entry for entry in found if entry.design != design]:
-            found.remove(entry)
-            evidence.missing.append(
-                Missing(
-                    f"{entry.name}: {entry.design.words}, but seed {found[0].seed} of its arm is {design.words}; give it an arm of its own."
-                )
-            )
-        result.arms.append(ArmResult(name, design, found))
+        kept = found[:1]
+        for entry in found[1:]:
+            if reason := _foreign(entry, kept):
+                evidence.missing.append(Missing(f"{entry.name}: {reason}."))
+            else:
+                kept.append(entry)
+        result.arms.append(ArmResult(name, kept[0].design, kept))
     result.arms.sort(key=lambda arm: (*arm.design.order, arm.name != arm.design.name, arm.name))
     _one_corpus(evidence, result)
     for arm in result.arms:
@@ -164,6 +164,19 @@ def analyse(evidence: Evidence) -> CauseResult:
 def figures(result: CauseResult, out: Path) -> list[Path]:
     """Every figure that the runs allow; PNG and PDF."""
     return cause_figures.figures(result, out)
+
+
+def _foreign(entry: CauseRun, kept: Sequence[CauseRun]) -> str:
+    """Why a run is not one more seed of the arm whose runs are `kept`; empty where it is."""
+    first = kept[0]
+    if entry.design != first.design:
+        return (
+            f"{entry.design.words}, but seed {first.seed} of its arm is {first.design.words}; give it an arm of its own"
+        )
+    if any(other.seed == entry.seed for other in kept):
+        return f"its arm has a run of seed {entry.seed} already; a copy is no further seed"
+    words = differing({f"seed {run_entry.seed}": run_entry.setting for run_entry in (first, entry)})
+    return f"it differs from another seed of its arm in {words}; give it an arm of its own" if words else ""
 
 
 def _one_corpus(evidence: Evidence, result: CauseResult) -> None:

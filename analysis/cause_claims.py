@@ -136,8 +136,6 @@ def _removed(result: CauseResult) -> Claim:
     )
     if not claim.parts or claim.parts[2].verdict == "holds":
         return claim
-    if any(part.estimate.interval and part.estimate.interval[0] > DRIFTED for part in claim.parts[:2]):
-        return claim  # a remedy that drifts itself removes nothing, whatever Adam does
     reason = f"{claim.reason}; Adam's own r is not above {DRIFTED} with its interval: there is nothing to remove"
     return replace(claim, verdict="inconclusive", reason=reason)
 

@@ -1,6 +1,6 @@
 """What an arm of E5 is, by the configuration that its dump holds: how its tables are trained, and whether they are tied.
 
-Folders' names play no part. A run whose options are none of RULES has the rule `other`: it is shown, and decides nothing.
+Folders' names play no part. A run whose options are none of docs/cause.md's arms has the rule `other`: it is shown, and decides nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ OPTIMISERS = {
 TIED, INPUT, OUTPUT = "tied", "input", "output"
 PLACES = {TIED: "tied", INPUT: "untied, input table", OUTPUT: "untied, output table"}
 OUTPUTS = ("lm_head.weight", "output_projection.weight")
+# The options of an arm's rule that docs/cause.md fixes, each with its default.
+FIXED = {
+    "sgd": {"embedding_momentum": (0.9, 0.9), "embedding_weight_decay": (0.0, 0.0)},
+    "cosine": {"cosine_regularization": (1.0, 0.0)},
+    "gating": {"gating_threshold": (0.03, 0.03)},
+}
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,12 @@ def read_design(dump: Dump) -> CauseDesign:
 
 
 def places_of(dump: Dump, design: CauseDesign) -> dict[str, str]:
-    """The tables of a run by the place that they have: `tied`, or `input` and `output`; others are left out."""
+    """The tables of a run by the place that they have: `tied`, or `input` and `output`, as far as recorded; others are left out."""
     if design.tied:
         return {TIED: dump.tables[0]}
-    places = {INPUT: dump.tables[0]}
-    output = next((name for name in dump.tables[1:] if name.endswith(OUTPUTS)), None)
-    return places if output is None else {**places, OUTPUT: output}
+    output = next((name for name in dump.tables if name.endswith(OUTPUTS)), None)
+    entry = next((name for name in dump.tables if name != output), None)
+    return {place: name for place, name in ((INPUT, entry), (OUTPUT, output)) if name is not None}
 
 
 def _rule(optimiser: Mapping[str, Any], criterion: Mapping[str, Any]) -> str:
@@ -85,11 +91,15 @@ def _rule(optimiser: Mapping[str, Any], criterion: Mapping[str, Any]) -> str:
         return "other"
     cosine = _number(criterion.get("cosine_regularization"), 0.0) > 0
     gating = _true(criterion.get("gradient_gating"))
-    if not cosine and not gating:
-        return rule
-    if rule != "adam" or (cosine and gating):
-        return "other"
-    return "cosine" if cosine else "gating"
+    if cosine or gating:
+        if rule != "adam" or (cosine and gating):
+            return "other"
+        rule = "cosine" if cosine else "gating"
+    options = optimiser if rule == "sgd" else criterion
+    for name, (wanted, default) in FIXED.get(rule, {}).items():
+        if _number(options.get(name), default) != wanted:
+            return "other"
+    return rule
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

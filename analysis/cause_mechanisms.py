@@ -9,8 +9,8 @@ mean row's update splits into
   holds what centring takes off.
 
 A mechanism's share is the sum over updates of its part's projection on D, over |D|^2. Each update is stood for by the nearest
-record (of two equally near, the later): with a schedule every:N a record stands for its N updates. 1 less the sum of the
-shares is the error of that sampling; it is 0 where every update was recorded, up to rounding.
+record (of two equally near, the later): with a schedule every:N a record stands for N updates, the first for up to half of N more, the
+last for as many fewer. 1 less the sum of the shares is the error of that sampling; it is 0 where every update was recorded, up to rounding.
 
 The pushes are the same by the role that a row played (input, target, negative of the softmax): what the gradient of each role
 does to the mean under the rule, without momentum. Their shares are of their own sum.

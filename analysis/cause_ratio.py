@@ -27,6 +27,13 @@ def ratio_curve(common_norm: Curve, norm_mean: Curve) -> Curve:
     return Curve(updates, common_norm.values[one] / norm_mean.values[two])
 
 
+def ratio_at(table: Table, update: int) -> float:
+    """r of a snapshot; NaN where no row has a length."""
+    rows = row_geometry(table.snapshot(update), table)
+    norm_mean = float(rows.norms[rows.pool].mean()) if rows.pool.any() else math.nan
+    return float(np.linalg.norm(rows.common)) / norm_mean
+
+
 def row_parts(table: Table, update: int) -> NDArray[np.float64]:
     """What each row adds to r to first order, float64 (rows,), NaN for rows that are not counted."""
     values = table.snapshot(update)

@@ -16,7 +16,8 @@ import heldout
 import similarity
 from cause_design import INPUT, OUTPUT, TIED, CauseDesign, places_of, read_design
 from cause_mechanisms import Drift, Mechanisms
-from cause_ratio import about, ratio_curve, row_parts
+from cause_ratio import about, ratio_at, ratio_curve, row_parts
+from cause_setting import read_setting
 from cause_streams import CauseStream, Moments, has_stream, read_cause, read_moments
 from claims import Estimate
 from cli import NOT_IN_JSON
@@ -42,7 +43,8 @@ class TableResult:
     """One table of a run, by its place (`tied`, `input`, `output`). What is None was not recorded or could not be read.
 
     Curves over updates: `ratio` (r, cause_ratio.py), `mean_cosine`, `spearman` (count against mean cosine, seen tokens), `isotropy`
-    by the names of ISOTROPY at some snapshots. `end` is r of the last statistics, `parts` the rows' parts in it.
+    by the names of ISOTROPY at some snapshots. `end` is r of the last statistics (of the last snapshot where they end before it), `parts`
+    the rows' parts in it.
     """
 
     place: str
@@ -71,7 +73,7 @@ class TableResult:
 
 @dataclass(frozen=True)
 class CauseRun:
-    """One run. `corpus` is what must be equal in runs that are compared; `valid` is the validation loss (bits) over updates."""
+    """One run. `corpus` and `setting` must be equal in runs that are compared; `valid` is the validation loss (bits) over updates."""
 
     name: str
     arm: str
@@ -79,6 +81,7 @@ class CauseRun:
     design: CauseDesign
     signature: str
     corpus: tuple[str, ...]
+    setting: dict[str, str] = field(metadata=NOT_IN_JSON)
     updates: int
     groups: list[Group]
     group: NDArray[np.int16] = field(metadata=NOT_IN_JSON)
@@ -91,8 +94,8 @@ class CauseRun:
 
     @property
     def main(self) -> TableResult:
-        """The table of the input, which in a tied model is the output's too."""
-        return self.tables.get(TIED) or self.tables[INPUT]
+        """The table of the input, which in a tied model is the output's too; the output's where no other was recorded."""
+        return self.tables.get(TIED) or self.tables.get(INPUT) or self.tables[OUTPUT]
 
     @property
     def loss(self) -> Estimate | None:
@@ -110,17 +113,15 @@ def measure_run(evidence: Evidence, run: Run) -> CauseRun | None:
     places: dict[str, str] | None = design and ask(partial(places_of, design=design))
     if design is None or places is None:
         return None
-    if not design.tied and OUTPUT not in places:
-        evidence.missing.append(
-            Missing(
-                f"{run.name}: the tables are untied, and the dump holds no output table (lm_head.weight).", run.again
-            )
-        )
+    for place, words in ((INPUT, "input"), (OUTPUT, "output")) if not design.tied else ():
+        if place not in places:
+            what = f"the tables are untied, and the dump holds no {words} table; record it (--record-tables)"
+            evidence.missing.append(Missing(f"{run.name}: {what}.", run.again))
     found = {place: _table(evidence, run, place, name) for place, name in places.items()}
     tables = {place: entry for place, entry in found.items() if entry is not None}
-    if not {TIED, INPUT} & set(tables):
+    if not tables:
         return None
-    table = dump.table()
+    table = dump.table(next(iter(tables.values())).name)
     evaluated = _evaluation(evidence, run)
     held = evaluated and ask(lambda _: _held_out(evaluated, table))
     updates = next(iter(tables.values())).last
@@ -133,6 +134,7 @@ def measure_run(evidence: Evidence, run: Run) -> CauseRun | None:
         design=design,
         signature=text if evaluated is None else f"{text}|{evaluated.signature}",
         corpus=_corpus(dump, table),
+        setting=read_setting(dump),
         updates=updates,
         groups=table.groups,
         group=table.group,
@@ -160,6 +162,12 @@ def _table(evidence: Evidence, run: Run, place: str, name: str) -> TableResult |
     snapshot = int(table.snapshot_updates[-1]) if len(table.snapshot_updates) else None
     near = snapshot is not None and last - snapshot <= NEAR * last
     parts = ask(partial(row_parts, update=snapshot)) if near else None
+    value = float(ratio.values[-1]) if len(ratio.values) and last - ratio.updates[-1] <= NEAR * last else float("nan")
+    if value != value and near:
+        value = _or_nan(ask(partial(ratio_at, update=snapshot)))
+    if value != value:
+        what = f"common_norm and norm_mean end before update {last:,}, and no snapshot is near it, so r is not known"
+        evidence.missing.append(Missing(f"{run.name}: {_short(place)}{what}.", run.again))
     cause = ask(read_cause)
     moments = ask(read_moments)
     drift = ask(cause_mechanisms.measure_drift)
@@ -176,7 +184,7 @@ def _table(evidence: Evidence, run: Run, place: str, name: str) -> TableResult |
         mean_cosine=curves["mean_cosine"],
         spearman=curves["spearman_seen"],
         isotropy=(ask(_isotropy) if snapshot is not None else None) or dict.fromkeys(ISOTROPY, EMPTY),
-        end=about(float(ratio.values[-1]) if len(ratio.values) else float("nan"), parts, least=0.0),
+        end=about(value, parts, least=0.0),
         parts=parts,
         cause=cause,
         moments=moments,
@@ -226,6 +234,10 @@ def _corpus(dump: Dump, table: Table) -> tuple[str, ...]:
     corpus = dump.attrs.get("corpus") or {}
     hashes = (str(corpus.get(f"{name}_sha256")) for name in ("dictionary", "train", "valid"))
     return (*hashes, str(table.rows), *(str(group) for group in table.groups))
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _short(place: str) -> str:

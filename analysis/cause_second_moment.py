@@ -50,7 +50,8 @@ def figure(result: CauseResult, out: Path) -> list[Path]:
     ]
     arm = result.arm_of("adam", True) or result.arm_of("adam", False)
     place = TIED if arm is not None and arm.design.tied else OUTPUT
-    tables = [] if arm is None else [e.tables[place] for e in arm.runs if place in e.tables and e.tables[place].moments]
+    runs = [] if arm is None else [e for e in arm.runs if place in e.tables and e.tables[place].moments]
+    tables = [entry.tables[place] for entry in runs]
     if not shown and not tables:
         return []
     drawn, axes = new_figure(columns=1 + bool(tables), width=5.8, height=4.1)
@@ -58,7 +59,7 @@ def figure(result: CauseResult, out: Path) -> list[Path]:
         _scatter(
             axes[0, 0],
             tables[0],
-            f"{label_of(arm)}, {PLACES[place]}, seed {arm.runs[0].seed}, update {tables[0].moments.update:,}",
+            f"{label_of(arm)}, {PLACES[place]}, seed {runs[0].seed}, update {tables[0].moments.update:,}",
         )
     axis = axes[0, -1]
     updates, ends, lowest = [0], [], 0.0

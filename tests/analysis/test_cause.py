@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
@@ -25,6 +26,7 @@ from cause_design import CauseDesign, read_design
 from cause_drawing import mean_band
 from cause_isotropy import isotropy_words
 from cause_mechanisms import record_weights
+from cause_setting import differing, read_setting
 from cause_streams import read_cause
 from cli import run
 from curves import Curve
@@ -208,6 +210,36 @@ def test_r_and_its_curve_are_the_recorded_ones(made):
     assert made[1].arm("sgd").runs[0].main.end.interval[0] >= 0
 
 
+def test_r_is_never_that_of_an_earlier_update(tmp_path, wordless):
+    """Where the statistics end early, the last snapshot tells."""
+    written = make_arm(tmp_path, ADAM)
+    group = zarr.open_group(written.folder / "dump.zarr", mode="r+")[f"tables/{MAIN_TABLE}/statistics"]
+    for _, array in group.arrays():
+        if array.shape[0] == UPDATES + 1:
+            array.resize((UPDATES // 2, *array.shape[1:]))
+    result, missing = analyse(tmp_path)
+    found = result.arm("adam").runs[0].main
+    values = written.values[MAIN_TABLE][-1][Dump.open(written.folder / "dump.zarr").table().counted].astype(np.float64)
+    assert found.end.value == pytest.approx(np.linalg.norm(values.mean(0)) / np.linalg.norm(values, axis=1).mean())
+    assert found.ratio.updates[-1] == UPDATES // 2 - 1
+    assert not missing
+
+
+def test_a_run_of_which_the_output_table_alone_was_recorded(tmp_path, wordless, unsaved):
+    written = make_arm(tmp_path, ARMS[8])
+    make_arm(tmp_path, ADAM)
+    shutil.rmtree(written.folder / "dump.zarr" / "tables" / MAIN_TABLE)
+    root = zarr.open_group(written.folder / "dump.zarr", mode="r+")
+    root.attrs["tables"] = [OUTPUT_TABLE]
+    result, missing = analyse(tmp_path)
+    assert list(result.arm("adam-untied").runs[0].tables) == ["output"]
+    assert verdicts(result)["D1"] == "holds"
+    assert [entry.what for entry in missing] == [
+        "E5/adam-untied/seed1: the tables are untied, and the dump holds no input table; record it (--record-tables)."
+    ]
+    assert cause.figures(result, tmp_path / "out")
+
+
 def test_isotropy_equals_that_of_the_question_module(made):
     folder, result, _ = made
     for name, place, table in (("adam", "tied", MAIN_TABLE), ("adam-untied", "output", OUTPUT_TABLE)):
@@ -291,6 +323,13 @@ def test_a_design_follows_from_the_options(tmp_path):
         ({"_name": "coupled_adam", "embedding_lr_scale": 2.0}, {}, "other"),
         ({"_name": "coupled_adam", "embedding_tables": "encoder.*"}, {}, "other"),
         ({"_name": "embedding_sgd", "embedding_lr_scale": 200.0}, {}, "sgd"),
+        ({"_name": "embedding_sgd", "embedding_momentum": "0.9", "embedding_weight_decay": 0}, {}, "sgd"),
+        ({"_name": "embedding_sgd", "embedding_momentum": 0.0}, {}, "other"),
+        ({"_name": "embedding_sgd", "embedding_weight_decay": 0.5}, {}, "other"),
+        ({"_name": "fused_adam"}, {"cosine_regularization": 1.0}, "cosine"),
+        ({"_name": "fused_adam"}, {"cosine_regularization": 1e-6}, "other"),
+        ({"_name": "fused_adam"}, {"gradient_gating": True, "gating_threshold": 0.03, "gating_memory": 50}, "gating"),
+        ({"_name": "fused_adam"}, {"gradient_gating": True, "gating_threshold": 1e-9}, "other"),
         ({"_name": "nag"}, {}, "other"),
         ({}, {}, "other"),
     ]
@@ -341,6 +380,72 @@ def test_arms_of_unequal_length_decide_nothing_together(tmp_path, wordless):
     assert "not trained for equally many updates (within 1 %): coupled 100, sgd 120, adam 120" in reason(result, "D3")
     assert verdicts(result)["D2"] == "holds"
     assert ("coupled", "adam") not in result.comparisons
+
+
+def configure(folder, **sections):
+    """Give a run's configuration further options, by section."""
+    root = zarr.open_group(folder / "dump.zarr", mode="r+")
+    config = root.attrs["config"]
+    root.attrs["config"] = config | {name: config.get(name, {}) | options for name, options in sections.items()}
+
+
+def test_arms_of_other_options_are_not_compared(tmp_path, wordless):
+    for arm, lr, betas in ((ADAM, [1e-3], "(0.9, 0.98)"), (COUPLED, 0.001, [0.9, 0.98]), (SGD, [1e-6], "(0.9,0.98)")):
+        written = make_arm(tmp_path, arm)
+        common = {
+            "common": {"seed": 5, "amp": False},
+            "task": {"record_dir": arm.rule, "sample_tokens_per_update": 512},
+        }
+        configure(written.folder, optimization={"lr": lr}, optimizer={"adam_betas": betas}, **common)
+    result, _ = analyse(tmp_path)
+    words = "the arms differ in more than the rule of the tables: lr sgd 1e-06, adam 0.001"
+    assert result.unmatched == [words]
+    assert set(result.comparisons) == {("coupled", "adam")}
+    assert verdicts(result)["D3"] == verdicts(result)["D4"] == "not run"
+    assert "lr coupled 0.001, sgd 1e-06, adam 0.001" in reason(result, "D3")
+    assert verdicts(result)["D2"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value", "is_shared"),
+    [
+        ("model", "encoder_layers", 3, True),
+        ("model", "dropout", 0.2, True),
+        ("model", "untie_weights_roberta", True, False),
+        ("model", "save_dir", "x", False),
+        ("task", "sample_tokens_per_update", 64, True),
+        ("task", "record_cause", "every:7", False),
+        ("task", "autocast_used", "bf16", True),
+        ("optimizer", "weight_decay", 0.0, True),
+        ("optimizer", "embedding_lr_scale", 7.0, False),
+        ("lr_scheduler", "warmup_updates", 5, True),
+        ("dataset", "batch_size", 16, True),
+        ("dataset", "num_workers", 3, False),
+        ("optimization", "update_freq", [4], True),
+        ("distributed_training", "distributed_world_size", 2, True),
+        ("common", "seed", 9, False),
+    ],
+)
+def test_what_arms_must_share(tmp_path, section, option, value, is_shared):
+    written = make_arm(tmp_path, Arm("adam", streams=("statistics",)), evaluated=False)
+    configure(written.folder, **{section: {option: 1}})
+    one = read_setting(Dump.open(written.folder))
+    configure(written.folder, **{section: {option: value}})
+    other = read_setting(Dump.open(written.folder))
+    assert bool(differing({"a": one, "b": other})) == is_shared
+    assert not differing({"a": one, "b": {}})  # of a version that did not write it
+
+
+def test_a_copy_is_no_further_seed_and_a_seed_of_other_options_no_seed(tmp_path, wordless):
+    make_arm(tmp_path, ADAM)
+    for seed in (1, 2):
+        configure(make_arm(tmp_path, COUPLED, seed).folder, optimization={"lr": [seed]})
+    shutil.copytree(tmp_path / "E5" / "coupled" / "seed1", tmp_path / "E5" / "copy" / "seed1")
+    result, missing = analyse(tmp_path)
+    assert [entry.seed for entry in result.arm("coupled").runs] == [1]
+    listed = " ".join(entry.what for entry in missing)
+    assert "its arm has a run of seed 1 already; a copy is no further seed" in listed
+    assert "E5/coupled/seed2: it differs from another seed of its arm in lr seed 1 1, seed 2 2" in listed
 
 
 # What is missing

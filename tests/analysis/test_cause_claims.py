@@ -37,7 +37,7 @@ def table(r=0.03, half=0.01, **numbers):
     return SimpleNamespace(end=estimate(r, half), parts=parts, cause=cause, similarity=None)
 
 
-def run(arm, seed, updates, tables, loss=9.8, entropy=11.07):
+def run(arm, seed, updates, tables, loss=9.8, entropy=11.07, setting=None):
     learning = SimpleNamespace(valid_loss=loss, unigram_entropy=entropy)
     main = tables.get(TIED) or tables[INPUT]
     return SimpleNamespace(
@@ -48,6 +48,7 @@ def run(arm, seed, updates, tables, loss=9.8, entropy=11.07):
         main=main,
         learning=learning,
         signature=f"arm:{arm}|seed:{seed}",
+        setting=setting or {},
     )
 
 
@@ -155,8 +156,8 @@ def test_few_records_give_no_interval():
         (0.3, 0.03, 0.01, "inconclusive"),  # nothing to remove
         (0.3, 0.2, 0.01, "inconclusive"),
         (0.505, 0.03, 0.01, "inconclusive"),  # not above 0.5 with its interval
-        (0.3, 0.6, 0.01, "does not hold"),  # a remedy that drifts itself
-        (0.3, 0.01, 0.7, "does not hold"),
+        (0.3, 0.6, 0.01, "inconclusive"),  # whatever the remedies do
+        (0.3, 0.01, 0.7, "inconclusive"),
         ((0.8, None), 0.03, 0.01, "inconclusive"),
     ],
 )
@@ -167,6 +168,17 @@ def test_the_remedies_must_remove_a_drift_that_is_there(adam, coupled, sgd, verd
     assert claim.value == pytest.approx(coupled)
     assert ("nothing to remove" in claim.reason) == (verdict == "inconclusive" and adam != 0.8)
     assert "validation loss coupled 9.80, sgd 9.80, adam 9.80 bits (unigram entropy 11.07)" in claim.reason
+
+
+def test_arms_that_differ_in_more_than_the_rule_decide_nothing():
+    arms = [tied(rule, r, setting={"optimization.lr": lr}) for rule, r, lr in (("adam", 0.8, "0.001"), ("coupled", 0.03, "1e-06"), ("sgd", 0.01, "0.001"))]  # fmt: skip
+    claim = decide("D3", arms)
+    assert claim.verdict == "not run"
+    assert (
+        "the arms differ in more than the rule of the tables: lr coupled 1e-06, sgd 0.001, adam 0.001" in claim.reason
+    )
+    arms[1] = tied("coupled", 0.03, setting={"optimization.lr": "0.001"})
+    assert decide("D3", arms).verdict == "holds"
 
 
 def test_a_short_run_does_not_refuse_that_the_drift_is_removed():
