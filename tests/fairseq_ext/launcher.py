@@ -28,6 +28,7 @@ PROGRAMS = {
     "preprocess": fairseq_cli.preprocess.cli_main,
     "train": fairseq_cli.train.cli_main,
     "validate": fairseq_cli.validate.cli_main,
+    "recording": lambda: runpy.run_module("fairseq_ext.recording", run_name="__main__"),
     "replay": lambda: runpy.run_module("fairseq_ext.replay", run_name="__main__"),
 }
 

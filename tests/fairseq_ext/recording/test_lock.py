@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from running import ROOT, Launcher, Run, arguments, assert_same_dump, assert_whole
-from small_dumps import run_command, write_dump
+from small_dumps import write_dump
 
 from fairseq_ext.errors import UserError
 from fairseq_ext.recording import lock as locking
@@ -214,15 +214,18 @@ def test_a_holder_that_did_not_say_who_it_is(tmp_path: Path) -> None:
     os.close(other)
 
 
-def test_check_says_who_records_and_prune_is_refused(tmp_path: Path) -> None:
+def test_check_says_who_records_and_prune_is_refused(launcher: Launcher, tmp_path: Path) -> None:
     dump = write_dump(tmp_path / "dump.zarr")
     held = Held(dump, "plain")
-    done = run_command("check", dump)
+    done = launcher.run("recording", ["check", dump])
     assert done.status == 0, done.said
     assert f"in use by process {held.pid} on" in done.stdout
-    done = run_command("prune", dump, "--snapshots", "every:10", "--in-place")
+    done = launcher.run("recording", ["prune", dump, "--snapshots", "every:10", "--in-place"])
     assert f"in use by process {held.pid} on" in done.error
-    assert run_command("prune", dump, "--snapshots", "every:10", "--out", tmp_path / "new.zarr").status == 0
+    assert (
+        launcher.run("recording", ["prune", dump, "--snapshots", "every:10", "--out", tmp_path / "new.zarr"]).status
+        == 0
+    )
     held.end()
     assert {p.name for p in tmp_path.iterdir()} == {"dump.zarr", "new.zarr"}
 

@@ -25,7 +25,6 @@ from small_dumps import (
     TRACES,
     TRACES_CHUNK,
     contents_of,
-    run_command,
     write_dump,
 )
 
@@ -294,9 +293,9 @@ def test_what_a_killed_run_left_is_not_taken_along(dump: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["--in-place"], ["--out", "x"], ["--snapshots", "every:10"], ["--snapshots", "every:10", "--in-place", "--out", "x"]])  # fmt: skip
-def test_options_that_are_not_enough(dump: Path, words: list[str]) -> None:
+def test_options_that_are_not_enough(launcher: Launcher, dump: Path, words: list[str]) -> None:
     before = contents_of(dump)
-    done = run_command("prune", dump, *words)
+    done = launcher.run("recording", ["prune", dump, *words])
     assert done.status == 2
     assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
     assert contents_of(dump) == before
@@ -318,7 +317,7 @@ def test_every_failpoint_of_pruning_is_tried() -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("in_place", [False, True])
-def test_killed_at_every_step(dump: Path, tmp_path: Path, step: str, in_place: bool) -> None:
+def test_killed_at_every_step(launcher: Launcher, dump: Path, tmp_path: Path, step: str, in_place: bool) -> None:
     """The old dump or the new one is whole, `check` says so, and the same command ends what was begun."""
     before, raw = read(dump), contents_of(dump)
     new = tmp_path / "new.zarr"
@@ -326,16 +325,16 @@ def test_killed_at_every_step(dump: Path, tmp_path: Path, step: str, in_place: b
     words += ["--in-place"] if in_place else ["--out", str(new)]
     if not in_place and step in ("prune-aside", "prune-renamed"):
         return  # nothing is moved aside
-    killed = run_command("prune", dump, *words, **{failpoints.VARIABLE: step})
+    killed = launcher.run("recording", ["prune", dump, *words], **{failpoints.VARIABLE: step})
     assert killed.status == -signal.SIGKILL, killed.said
-    checked = run_command("check", dump.parent)
+    checked = launcher.run("recording", ["check", dump.parent])
     if step == "prune-aside":
         assert not dump.exists()
         assert contents_of(replacing.aside(dump)) == raw
         assert_thinned(read(replacing.staged(dump)), before, KEPT)
         assert checked.status == 1
         assert "a pruning was killed between two renames" in checked.stdout
-        refused = run_command("prune", dump, *words[:2], "--out", new)
+        refused = launcher.run("recording", ["prune", dump, *words[:2], "--out", new])
         assert "to put it back" in refused.error
     else:
         assert checked.status == 0, checked.said
@@ -344,7 +343,7 @@ def test_killed_at_every_step(dump: Path, tmp_path: Path, step: str, in_place: b
             assert_thinned(read(dump), before, KEPT)
         else:
             assert contents_of(dump) == raw
-    done = run_command("prune", dump, *words)
+    done = launcher.run("recording", ["prune", dump, *words])
     assert done.status == 0, done.said
     assert "an interrupted pruning" in done.stdout
     target = dump if in_place else new
@@ -410,7 +409,7 @@ def test_training_goes_on_in_a_pruned_dump(
     """What follows is recorded in full and equals the uninterrupted run, drift from update 0 included; also between the two renames."""
     words = ["--snapshots", "every:10", "--traces", "every:9", "--statistics", "every:10", "--exposure", "none"]
     environment = {failpoints.VARIABLE: "prune-aside"} if killed else {}
-    pruned = run_command("prune", half, *words, "--in-place", **environment)
+    pruned = launcher.run("recording", ["prune", half, *words, "--in-place"], **environment)
     assert pruned.status == (-signal.SIGKILL if killed else 0), pruned.said
     for last in (40, 44):  # and once more, from a checkpoint after the pruning
         done = launcher.run("train", arguments(corpus, half, last=last))
@@ -448,7 +447,7 @@ def test_training_is_refused_where_it_could_not_be_right(
     if "--drop-damaged" in words:
         for file in (half / "dump.zarr").rglob("snapshots/values/c/0/0/0"):
             file.unlink()
-    assert run_command("prune", half, *words, "--in-place").status == 0
+    assert launcher.run("recording", ["prune", half, *words, "--in-place"]).status == 0
     before = contents_of(half / "dump.zarr")
     done = launcher.run("train", arguments(corpus, half))
     assert message in done.error
@@ -460,7 +459,7 @@ def test_a_record_that_is_missing_beyond_the_pruning_is_still_missed(
     launcher: Launcher, corpus: Path, half: Path
 ) -> None:
     """The dump of before the last checkpoint, brought back."""
-    assert run_command("prune", half, "--snapshots", "every:10", "--in-place").status == 0
+    assert launcher.run("recording", ["prune", half, "--snapshots", "every:10", "--in-place"]).status == 0
     old = shutil.copytree(half / "dump.zarr", half / "old")
     assert launcher.run("train", arguments(corpus, half)).status == 0
     shutil.rmtree(half / "dump.zarr")
@@ -477,7 +476,7 @@ def test_lost_records_are_recorded_again_as_check_says(
     name = "encoder.sentence_encoder.embed_tokens.weight"
     updates = read(run / "dump.zarr")[f"tables/{name}/snapshots/update"].tolist()
     (run / f"dump.zarr/tables/{name}/snapshots/values/c/{updates.index(40)}/0/0").write_bytes(b"x")
-    said = run_command("check", run).stdout
+    said = launcher.run("recording", ["check", run]).stdout
     assert "update 40: values/c" in said
     checkpoint = run / "checkpoints" / "checkpoint_2_30.pt"
     assert f"--restore-file {checkpoint}; it goes on at update 30" in said

@@ -13,7 +13,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from small_dumps import DIM, ROWS, TABLE, contents_of, rows_of, run_command
+from running import Launcher
+from small_dumps import DIM, ROWS, TABLE, contents_of, rows_of
 
 from dump import Dump, DumpError
 from fairseq_ext.recording import attributes, prediction, store
@@ -276,11 +277,11 @@ def test_a_lost_frame_parameter_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["lossless", "lossy"])
-def test_pruning_keeps_what_is_built_on(tmp_path: Path, encoding: str) -> None:
+def test_pruning_keeps_what_is_built_on(launcher: Launcher, tmp_path: Path, encoding: str) -> None:
     tables = dict(enumerate(walk(19)))
     path = write(tmp_path / "dump.zarr", tables, encoding)
     before = {u: Dump.open(path).table().snapshot(u) for u in tables}
-    done = run_command("prune", path, "--windows", "at:6;9", "--strict", "--in-place")
+    done = launcher.run("recording", ["prune", path, "--windows", "at:6;9", "--strict", "--in-place"])
     assert done.status == 0, done.said
     table = Dump.open(path).table()
     assert table.window_updates.tolist() == [
@@ -293,14 +294,14 @@ def test_pruning_keeps_what_is_built_on(tmp_path: Path, encoding: str) -> None:
     ]  # 0 belongs to every schedule; the keyframes 4 and 8 with what lies between
     for update in table.window_updates.tolist():
         assert table.snapshot(update).tobytes() == before[update].tobytes()
-    assert run_command("check", path).status == 0
+    assert launcher.run("recording", ["check", path]).status == 0
 
 
-def test_pruning_drops_what_a_damaged_frame_takes_along(tmp_path: Path) -> None:
+def test_pruning_drops_what_a_damaged_frame_takes_along(launcher: Launcher, tmp_path: Path) -> None:
     tables = dict(enumerate(walk(12)))
     path = write(tmp_path / "dump.zarr", tables, "lossless")
     damaged(path, 5)
-    done = run_command("prune", path, "--drop-damaged", "--out", tmp_path / "new.zarr")
+    done = launcher.run("recording", ["prune", path, "--drop-damaged", "--out", tmp_path / "new.zarr"])
     assert done.status == 0, done.said
     assert Dump.open(tmp_path / "new.zarr").table().window_updates.tolist() == [0, 1, 2, 3, 4, 8, 9, 10, 11]
 
