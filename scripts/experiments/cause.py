@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from .sizes import Cause
+from .sizes import Cause, Profile
 from .stages import Context, Run, Stage, shown, training_stage
 
 EXPERIMENT = "E5"
 UNTIED = "-untied"  # ends the name of an arm whose output has a table of its own
+
+
+def arms(profile: Profile) -> list[str]:
+    """The names of a profile's arms."""
+    size = profile.cause
+    return [] if size is None else [*size.arms, *(f"{arm}{UNTIED}" for arm in size.untied)]
 
 
 def stages(context: Context) -> list[Stage]:
@@ -15,8 +21,12 @@ def stages(context: Context) -> list[Stage]:
     if size is None:
         return []
     seeds = context.seeds if context.asked or not size.seeds else size.seeds
-    arms = [(arm, False) for arm in size.arms] + [(arm, True) for arm in size.untied]
-    trainings = [_training(context, size, arm, untied, seed) for seed in seeds for arm, untied in arms]
+    chosen = [name for name in arms(context.profile) if not context.arms or name in context.arms]
+    trainings = [
+        _training(context, size, name.removesuffix(UNTIED), name.endswith(UNTIED), seed)
+        for seed in seeds
+        for name in chosen
+    ]
     return [*trainings, _evaluation(context, size, trainings)]
 
 

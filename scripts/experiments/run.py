@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from . import cause
 from .execute import Interrupted, StageError, execute, lock
 from .known_corpora import CORPORA, PAIRS
 from .plan import plan
@@ -46,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--seeds", metavar="N|LIST", help="a number of seeds (3 means 1,2,3), or a list such as 4,7 (4, for one)"
     )
+    result.add_argument(
+        "--arms",
+        metavar="NAME[,NAME]",
+        help="of E5 these arms, such as adam,coupled-untied (with --only E5; default: all)",
+    )
     result.add_argument("--corpus", metavar="NAME", help=f"{', '.join(CORPORA)}, or a corpus of yours below data-bin")
     result.add_argument(
         "--pairs",
@@ -71,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.list:
             return show_list()
         context = make_context(arguments)
-        stages = all_stages(context, experiments(arguments.only))
+        stages = all_stages(replace(context, arms=arms(arguments, context.profile)), experiments(arguments.only))
         if arguments.dry_run:
             return dry_run(stages, plan(context.profile.name, stages, context.runs))
         with lock(context.runs):
@@ -124,6 +130,21 @@ def seeds(text: str | None, profile: Profile) -> tuple[int, ...]:
     if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
         raise UsageError(f"--seeds: expected a number of seeds or a list of different ones such as 1,2,5; found {text}")
     return tuple(numbers)
+
+
+def arms(arguments: argparse.Namespace, profile: Profile) -> tuple[str, ...]:
+    """The arms of E5 that were asked for; none: all of them. Raises UsageError."""
+    if arguments.arms is None:
+        return ()
+    if experiments(arguments.only) != [cause.EXPERIMENT]:
+        raise UsageError(f"--arms: expected --only {cause.EXPERIMENT} with it, whose arms can be chosen")
+    chosen = [part.strip() for part in arguments.arms.split(",") if part.strip()]
+    known = cause.arms(profile)
+    if not chosen or not set(chosen) <= set(known):
+        raise UsageError(
+            f"--arms: expected a list of {', '.join(known) or 'no arm, for the profile has none'}; found {arguments.arms}"
+        )
+    return tuple(chosen)
 
 
 def corpus(name: str | None, profile: Profile, data_bin: Path) -> Corpus:

@@ -99,7 +99,7 @@ class Stage:
 @dataclass(frozen=True)
 class Context:
     """What the user asked for; an experiment makes its stages of it. Paths are absolute; `asked`: the seeds are the user's, not the profile's;
-    `pairs` and `languages` (source, target): the corpus of sentence pairs, of E4."""
+    `pairs` and `languages` (source, target): the corpus of sentence pairs, of E4; `arms` of E5, none: all."""
 
     profile: Profile
     seeds: tuple[int, ...]
@@ -110,6 +110,7 @@ class Context:
     corpus: Corpus
     pairs: Corpus | None = None
     languages: tuple[str, str] = ("en", "de")
+    arms: tuple[str, ...] = ()
 
     @property
     def data(self) -> Path:

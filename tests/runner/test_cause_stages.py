@@ -79,6 +79,33 @@ def test_what_is_lost_or_trained_again_is_evaluated_again(project):
     assert kinds(project.calls()) == ["train", "evaluate", "report"]
 
 
+def test_chosen_arms_alone_are_trained_and_evaluated(project):
+    assert project.run(*SMOKE, "--arms", "coupled")[0] == 0
+    calls = project.calls()
+    assert kinds(calls) == ["corpus", "train", "evaluate", "report"]
+    assert calls[1] == f"train {FOLDERS[1]} coupled 0"
+    assert FOLDERS[0] not in calls[2]
+    assert project.run(*SMOKE)[0] == 0  # and then the others
+    calls = project.calls()
+    assert kinds(calls) == ["train", "evaluate", "report"]
+    assert all(folder in calls[1] for folder in FOLDERS)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--only", "E5", "--arms", "adam,mine"], "--arms: expected a list of adam, coupled; found adam,mine"),
+        (["--only", "E5", "--arms", ","], "--arms: expected a list of adam, coupled; found ,"),
+        (["--arms", "adam"], "--arms: expected --only E5 with it, whose arms can be chosen"),
+        (["--only", "E4,E5", "--arms", "adam"], "--arms: expected --only E5 with it, whose arms can be chosen"),
+    ],
+)
+def test_arms_that_cannot_be_chosen_are_one_line(project, options, words):
+    code, out, err = project.run("--profile", "smoke", *options)
+    assert (code, err, out) == (2, f"run_all: {words}\n", "")
+    assert project.calls() == []
+
+
 def test_standard_trains_every_arm_tied_and_some_untied_at_equal_sizes(project):
     code, out, _ = project.run("--profile", "standard", "--only", "E5", "--dry-run")
     assert code == 0
