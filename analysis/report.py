@@ -11,27 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from captions import VERDICTS
 from claims import STATEMENTS, Claim, Statement, merge_signatures, number_words
 from cli import plain, run
-from dump import signature
-from evidence import Evidence, SnapshotCache
+from measured import MeasuringError, Settings, measure_all, usual_jobs
 from page import Section, render
 from parts_of_speech import majority_tags
 from runs import Missing, Run, command, find_runs
-from sections import CLAIMS_OF, SECTIONS, missing_claim, section_of
+from sections import CLAIMS_OF, SECTIONS, missing_claim
 
 VERSION = 1  # of report.json
 
@@ -55,50 +50,25 @@ class Report:
         return merge_signatures([f"report:{VERSION}", *self.signatures]) + ("" if self.signatures else "|runs:none")
 
 
-def build(runs: list[Run], figures: Path, *, points: int, tags: Mapping[str, str] | None = None) -> Report:
-    """Measure all runs; figures are written below `figures`. Raises OSError where they cannot be."""
-    # Half the cores for the questions, half for the thread beside them.
-    with ThreadPoolExecutor(1) as beside, threadpool_limits(max(1, (os.cpu_count() or 2) // 2)):
-        return _build(Report(runs), runs, figures, SnapshotCache(), beside, points, tags)
-
-
-def _build(
-    report: Report,
-    runs: list[Run],
-    figures: Path,
-    cache: SnapshotCache,
-    beside: Executor,
-    points: int,
-    tags: Mapping[str, str] | None,
+def build(
+    runs: list[Run], figures: Path, *, points: int, tags: Mapping[str, str] | None = None, jobs: int = 1
 ) -> Report:
+    """Measure all runs, `jobs` experiments at a time; figures are written below `figures`. Raises OSError where they cannot be."""
+    report = Report(runs)
     decided: dict[str, tuple[str, Claim]] = {}  # with the experiment that it is of
-    experiments = sorted({run.experiment for run in runs})
-    for experiment in experiments:
-        own = [run for run in runs if run.experiment == experiment]
-        for entry in own:
-            report.missing += entry.missing
-        evidence = Evidence(
-            experiment, own, figures, cache, beside, points, frozenset(experiments) - {experiment}, tags
-        )
-        outcome = section_of(experiment)(evidence)
+    parts = measure_all(runs, Settings(figures, points, tags), jobs)
+    experiments = [part.experiment for part in parts]
+    for part in parts:
+        name, outcome = part.experiment, part.outcome
         report.sections.append(outcome.section)
-        report.data[experiment] = outcome.data
-        report.missing += evidence.missing
+        report.data[name] = outcome.data
+        report.missing += part.missing
+        report.signatures += part.signatures
+        report.updates |= part.updates
         for claim in outcome.claims:
-            if claim.id not in decided or _precedence(experiment, claim.id) < _precedence(
-                decided[claim.id][0], claim.id
-            ):
-                decided[claim.id] = experiment, claim
+            if claim.id not in decided or _precedence(name, claim.id) < _precedence(decided[claim.id][0], claim.id):
+                decided[claim.id] = name, claim
                 report.anchors |= {key: anchor for key, anchor in outcome.anchors.items() if key == claim.id[:2]}
-        for entry in own:
-            dump = evidence.dump(entry)
-            if dump is not None:
-                table = dump.table()
-                last = int(table.snapshot_updates[-1]) if len(table.snapshot_updates) else None
-                if note := dump.gap_note:
-                    report.missing.append(Missing(f"{entry.name}: {note}."))
-                report.signatures.append(signature(dump, table, last))
-                report.updates[entry.name] = "none" if last is None else f"{last:,}"
     report.missing += [
         Missing(f"Experiment {name} has not been run.", command(name))
         for name in SECTIONS
@@ -248,7 +218,7 @@ def to_json(report: Report, figures: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def write(runs: list[Run], out: Path, *, points: int, tags: Mapping[str, str] | None = None) -> Report:
+def write(runs: list[Run], out: Path, *, points: int, tags: Mapping[str, str] | None = None, jobs: int = 1) -> Report:
     """Make the report in a folder beside its place and move its files there one by one, index.html last.
 
     Other files in `out` are left alone; figures that an earlier report wrote and this one did not are removed.
@@ -256,7 +226,7 @@ def write(runs: list[Run], out: Path, *, points: int, tags: Mapping[str, str] | 
     out.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(dir=out, prefix=".report-"))
     try:
-        report = build(runs, stage / "figures", points=points, tags=tags)
+        report = build(runs, stage / "figures", points=points, tags=tags, jobs=jobs)
         figures = sorted(path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file())
         content = json.dumps(to_json(report, figures), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         (stage / "report.json").write_bytes(content.encode("utf-8", "replace"))
@@ -296,14 +266,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="the UD English Web Treebank (scripts/prepare_ud_ewt.sh): E2 then tells parts of speech as well",
     )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="experiments measured at a time (default: as cores and memory allow)"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.jobs is not None and chosen.jobs < 1:
+        sys.exit(f"error: --jobs: expected at least 1, found {chosen.jobs}")
     if chosen.points < 10:
         sys.exit(f"error: --points: expected at least 10, found {chosen.points}")
     if chosen.runs.exists() and not chosen.runs.is_dir():
         sys.exit(f"error: --runs: expected a folder with runs, found a file: {chosen.runs}")
     tags = majority_tags(chosen.treebank) if chosen.treebank else None
     runs = find_runs(chosen.runs)
-    report = write(runs, chosen.out, points=chosen.points, tags=tags)
+    try:
+        report = write(runs, chosen.out, points=chosen.points, tags=tags, jobs=chosen.jobs or usual_jobs())
+    except MeasuringError as error:
+        sys.exit(f"error: {error}")
     for claim in report.claims:
         if claim.verdict != "not run":
             print(f"{claim.id} {claim.verdict}: {claim.reason}")

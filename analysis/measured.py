@@ -1,0 +1,112 @@
+"""Every experiment's part of the report, measured one after another or in processes side by side.
+
+An experiment's numbers and figures are its own, so each can be made in a process of its own. What comes back is the same either way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from dump import signature
+from evidence import CACHE_BYTES, Evidence, SnapshotCache
+from runs import Missing, Run
+from section_outcome import Outcome
+from sections import section_of
+
+PROCESS_BYTES = 5_000_000_000  # that a process of its own may need at 50,265 rows of 512, its kept snapshots included
+
+
+class MeasuringError(Exception):
+    """A process ended without a word; the message is one line."""
+
+
+@dataclass
+class Measured:
+    """One experiment's part. `updates` is by run: the last snapshot's update, as text."""
+
+    experiment: str
+    outcome: Outcome
+    missing: list[Missing] = field(default_factory=list)
+    signatures: list[str] = field(default_factory=list)
+    updates: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all experiments share: the folder for figures, tokens of the map, parts of speech by form."""
+
+    figures: Path
+    points: int
+    tags: Mapping[str, str] | None = None
+
+
+def measure_all(runs: Sequence[Run], settings: Settings, jobs: int = 1) -> list[Measured]:
+    """The parts of all experiments, in the order of their names; `jobs` of them at a time, each in its process if more than one.
+
+    Raises OSError where figures cannot be written, MeasuringError where a process was ended from outside.
+    """
+    experiments = sorted({run.experiment for run in runs})
+    one = partial(_one, list(runs), settings, experiments)
+    jobs = min(jobs, len(experiments))
+    if jobs <= 1:
+        return [one(1, name) for name in experiments]
+    # Spawned, not forked: threads of numpy's libraries are running already.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            return list(pool.map(partial(one, jobs), experiments))
+        except BrokenProcessPool:
+            raise MeasuringError(
+                "a process that measured an experiment was ended, perhaps for want of memory; use --jobs 1"
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def usual_jobs() -> int:
+    """One for each core that this process may use, as far as the memory goes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1
+    return max(1, min(cores, memory // PROCESS_BYTES))
+
+
+def _one(runs: Sequence[Run], settings: Settings, experiments: Sequence[str], jobs: int, experiment: str) -> Measured:
+    # Of a process's share of the cores half is for the questions, half for the thread beside them.
+    threads = max(1, (os.cpu_count() or 2) // (2 * jobs))
+    with ThreadPoolExecutor(1) as beside, threadpool_limits(threads):
+        own = [run for run in runs if run.experiment == experiment]
+        evidence = Evidence(
+            experiment,
+            own,
+            settings.figures,
+            SnapshotCache(CACHE_BYTES // jobs),
+            beside,
+            settings.points,
+            frozenset(experiments) - {experiment},
+            settings.tags,
+        )
+        outcome = section_of(experiment)(evidence)
+        part = Measured(experiment, outcome, [entry for run in own for entry in run.missing] + evidence.missing)
+        for run in own:
+            dump = evidence.dump(run)
+            if dump is None:
+                continue
+            table = dump.table()
+            last = int(table.snapshot_updates[-1]) if len(table.snapshot_updates) else None
+            if note := dump.gap_note:
+                part.missing.append(Missing(f"{run.name}: {note}."))
+            part.signatures.append(signature(dump, table, last))
+            part.updates[run.name] = "none" if last is None else f"{last:,}"
+        return part
