@@ -6,8 +6,8 @@ An experiment's numbers and figures are its own, so each can be made in a proces
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,20 +49,33 @@ class Settings:
     tags: Mapping[str, str] | None = None
 
 
-def measure_all(runs: Sequence[Run], settings: Settings, jobs: int = 1) -> list[Measured]:
+def measure_all(
+    runs: Sequence[Run], settings: Settings, jobs: int = 1, done: Callable[[str], None] = lambda name: None
+) -> list[Measured]:
     """The parts of all experiments, in the order of their names; `jobs` of them at a time, each in its process if more than one.
+
+    `done` is called with an experiment's name when it has been measured.
 
     Raises OSError where figures cannot be written, MeasuringError where a process was ended from outside.
     """
     experiments = sorted({run.experiment for run in runs})
     one = partial(_one, list(runs), settings, experiments)
     jobs = min(jobs, len(experiments))
+    parts: dict[str, Measured] = {}
     if jobs <= 1:
-        return [one(1, name) for name in experiments]
+        for name in experiments:
+            parts[name] = one(1, name)
+            done(name)
+        return list(parts.values())
     # Spawned, not forked: threads of numpy's libraries are running already.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
-            return list(pool.map(partial(one, jobs), experiments))
+            waiting = {pool.submit(one, jobs, name): name for name in experiments}
+            for ended in as_completed(waiting):
+                name = waiting[ended]
+                parts[name] = ended.result()
+                done(name)
+            return [parts[name] for name in experiments]
         except BrokenProcessPool:
             raise MeasuringError(
                 "a process that measured an experiment was ended, perhaps for want of memory; use --jobs 1"

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,14 @@ def build(
     """Measure all runs, `jobs` experiments at a time; figures are written below `figures`. Raises OSError where they cannot be."""
     report = Report(runs)
     decided: dict[str, tuple[str, Claim]] = {}  # with the experiment that it is of
-    parts = measure_all(runs, Settings(figures, points, tags), jobs)
+    number = len({run.experiment for run in runs})
+    told = count(1)
+    parts = measure_all(
+        runs,
+        Settings(figures, points, tags),
+        jobs,
+        lambda name: print(f"measured {name} ({next(told)} of {number})", flush=True),
+    )
     experiments = [part.experiment for part in parts]
     for part in parts:
         name, outcome = part.experiment, part.outcome
