@@ -173,9 +173,11 @@ def _foreign(entry: CauseRun, kept: Sequence[CauseRun]) -> str:
         return (
             f"{entry.design.words}, but seed {first.seed} of its arm is {first.design.words}; give it an arm of its own"
         )
-    if any(other.seed == entry.seed for other in kept):
-        return f"its arm has a run of seed {entry.seed} already; a copy is no further seed"
-    words = differing({f"seed {run_entry.seed}": run_entry.setting for run_entry in (first, entry)})
+    for other in kept:
+        if entry.seed == other.seed or (entry.trained_with is not None and entry.trained_with == other.trained_with):
+            seed = entry.seed if entry.seed == other.seed else entry.trained_with
+            return f"its arm has a run of seed {seed} already ({other.name}); a copy is no further seed"
+    words = differing({f"seed {each.seed}": {**each.setting, **each.of_the_rule} for each in (first, entry)})
     return f"it differs from another seed of its arm in {words}; give it an arm of its own" if words else ""
 
 

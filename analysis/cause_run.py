@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ import similarity
 from cause_design import INPUT, OUTPUT, TIED, CauseDesign, places_of, read_design
 from cause_mechanisms import Drift, Mechanisms
 from cause_ratio import about, ratio_at, ratio_curve, row_parts
-from cause_setting import read_setting
+from cause_setting import OF_THE_RULE, read_setting
 from cause_streams import CauseStream, Moments, has_stream, read_cause, read_moments
 from claims import Estimate
 from cli import NOT_IN_JSON
@@ -34,7 +34,7 @@ from training_log import LearningCheck
 CURVES = ("common_norm", "norm_mean", "mean_cosine", "spearman_seen")
 SNAPSHOTS_READ = 8  # of each table, for isotropy
 ISOTROPY = ("mean_cosine", "mean_cosine_centred", "isoscore")
-NEAR = 0.05  # an interval may come from a snapshot that is at most this share of the updates before the last statistics
+NEAR = 0.05  # r and its interval may be of an update that is at most this share of the updates before the last one
 COMMAND = "python -m fairseq_ext.evaluate"
 
 
@@ -43,8 +43,8 @@ class TableResult:
     """One table of a run, by its place (`tied`, `input`, `output`). What is None was not recorded or could not be read.
 
     Curves over updates: `ratio` (r, cause_ratio.py), `mean_cosine`, `spearman` (count against mean cosine, seen tokens), `isotropy`
-    by the names of ISOTROPY at some snapshots. `end` is r of the last statistics (of the last snapshot where they end before it), `parts`
-    the rows' parts in it.
+    by the names of ISOTROPY at some snapshots. `end` is r of the last statistics, of the last snapshot where they end before it; `parts` the rows'
+    parts in it.
     """
 
     place: str
@@ -73,7 +73,10 @@ class TableResult:
 
 @dataclass(frozen=True)
 class CauseRun:
-    """One run. `corpus` and `setting` must be equal in runs that are compared; `valid` is the validation loss (bits) over updates."""
+    """One run. `corpus` and `setting` must be equal in runs that are compared; `valid` is the validation loss (bits) over updates.
+
+    `seed` is the folder's, `trained_with` that of the training itself.
+    """
 
     name: str
     arm: str
@@ -82,6 +85,8 @@ class CauseRun:
     signature: str
     corpus: tuple[str, ...]
     setting: dict[str, str] = field(metadata=NOT_IN_JSON)
+    of_the_rule: dict[str, str] = field(metadata=NOT_IN_JSON)
+    trained_with: int | None
     updates: int
     groups: list[Group]
     group: NDArray[np.int16] = field(metadata=NOT_IN_JSON)
@@ -135,6 +140,8 @@ def measure_run(evidence: Evidence, run: Run) -> CauseRun | None:
         signature=text if evaluated is None else f"{text}|{evaluated.signature}",
         corpus=_corpus(dump, table),
         setting=read_setting(dump),
+        of_the_rule=read_setting(dump, OF_THE_RULE),
+        trained_with=_trained_with(dump),
         updates=updates,
         groups=table.groups,
         group=table.group,
@@ -162,8 +169,9 @@ def _table(evidence: Evidence, run: Run, place: str, name: str) -> TableResult |
     snapshot = int(table.snapshot_updates[-1]) if len(table.snapshot_updates) else None
     near = snapshot is not None and last - snapshot <= NEAR * last
     parts = ask(partial(row_parts, update=snapshot)) if near else None
-    value = float(ratio.values[-1]) if len(ratio.values) and last - ratio.updates[-1] <= NEAR * last else float("nan")
-    if value != value and near:
+    counted = int(ratio.updates[-1]) if len(ratio.updates) else -1
+    value = float(ratio.values[-1]) if last - counted <= NEAR * last and counted >= 0 else float("nan")
+    if near and snapshot is not None and snapshot > counted:
         value = _or_nan(ask(partial(ratio_at, update=snapshot)))
     if value != value:
         what = f"common_norm and norm_mean end before update {last:,}, and no snapshot is near it, so r is not known"
@@ -234,6 +242,12 @@ def _corpus(dump: Dump, table: Table) -> tuple[str, ...]:
     corpus = dump.attrs.get("corpus") or {}
     hashes = (str(corpus.get(f"{name}_sha256")) for name in ("dictionary", "train", "valid"))
     return (*hashes, str(table.rows), *(str(group) for group in table.groups))
+
+
+def _trained_with(dump: Dump) -> int | None:
+    run = dump.attrs.get("run")
+    seed = run.get("seed") if isinstance(run, Mapping) else None
+    return seed if isinstance(seed, int) else None
 
 
 def _or_nan(value: float | None) -> float:

@@ -1,7 +1,8 @@
 """What the arms of E5 share: the options that decide what is trained, on what and how fast, but the rule of the tables.
 
-Arms that differ in one of them are not compared, for the difference could be that option's. Seeds, folders, what is recorded and how
-updates are made faster play no part; nor do options that one of the two dumps does not hold (of another version).
+Arms that differ in one of them are not compared, for the difference could be that option's; the seeds of one arm must agree in its rule's
+options as well. Seeds, folders, what is recorded and how updates are made faster play no part; nor do options that one of the two dumps
+does not hold (of another version).
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ SHARED = {
     "dataset": ("batch_size", "max_tokens", "train_subset"),
     "distributed_training": ("distributed_world_size",),
     "common": ("fp16", "bf16", "amp"),
+    "criterion": ("label_smoothing",),
 }  # fmt: skip
+OF_THE_RULE = {"optimizer": ("embedding_*",), "criterion": ("cosine_regularization", "gradient_gating", "gating_*")}
 
 
-def read_setting(dump: Dump) -> dict[str, str]:
-    """The shared options of a run by `section.option`, as text, from the dump's attribute `config`."""
+def read_setting(dump: Dump, chosen: Mapping[str, Sequence[str]] = SHARED) -> dict[str, str]:
+    """The chosen options of a run by `section.option`, as text, from the dump's attribute `config`."""
     config = dump.attrs.get("config")
     found: dict[str, str] = {}
-    for section, names in SHARED.items():
+    for section, names in chosen.items():
         options = config.get(section) if isinstance(config, Mapping) else None
         for name, value in (options if isinstance(options, Mapping) else {}).items():
             if any(name.startswith(given[:-1]) if given.endswith("*") else name == given for given in names):

@@ -1,18 +1,22 @@
 """Every experiment's part of the report, measured one after another or in processes side by side.
 
-An experiment's numbers and figures are its own, so each can be made in a process of its own. What comes back is the same either way.
+An experiment's numbers and figures are its own, so each can be made in a process of its own. What comes back is the same either way, to the
+byte where the processes have as many threads as one alone (on two cores), else but for the last digits of sums.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 
 from threadpoolctl import threadpool_limits
 
@@ -67,8 +71,9 @@ def measure_all(
             parts[name] = one(1, name)
             done(name)
         return list(parts.values())
-    # Spawned, not forked: threads of numpy's libraries are running already.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")  # not forked: threads of numpy's libraries are running already
+    end, other_end = context.Pipe(duplex=False)
+    with ProcessPoolExecutor(jobs, context, _end_with_parent, (end,)) as pool:
         try:
             waiting = {pool.submit(one, jobs, name): name for name in experiments}
             for ended in as_completed(waiting):
@@ -81,23 +86,39 @@ def measure_all(
                 "a process that measured an experiment was ended, perhaps for want of memory; use --jobs 1"
             ) from None
         except BaseException:
+            other_end.close()  # ends the processes, which would measure on
             pool.shutdown(cancel_futures=True)
             raise
 
 
+def _end_with_parent(end: Connection) -> None:
+    """In a process of the pool: leave Ctrl-C to the parent, and end with it, however it ends: then the pipe is closed."""
+
+    def wait() -> None:
+        end.poll(None)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=wait, daemon=True).start()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usual_jobs() -> int:
-    """One for each core that this process may use, as far as the memory goes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """One for each core, as far as the memory goes."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return 1
-    return max(1, min(cores, memory // PROCESS_BYTES))
+    return max(1, min(cores(), memory // PROCESS_BYTES))
 
 
 def _one(runs: Sequence[Run], settings: Settings, experiments: Sequence[str], jobs: int, experiment: str) -> Measured:
     # Of a process's share of the cores half is for the questions, half for the thread beside them.
-    threads = max(1, (os.cpu_count() or 2) // (2 * jobs))
+    threads = max(1, cores() // (2 * jobs))
     with ThreadPoolExecutor(1) as beside, threadpool_limits(threads):
         own = [run for run in runs if run.experiment == experiment]
         evidence = Evidence(

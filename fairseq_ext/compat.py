@@ -16,6 +16,7 @@ Each item is checked before it is applied and has a test that fails on stock fai
 6. Under ``--amp`` fairseq removes the loss scale from the gradients twice: before clipping in the name of the inner optimiser, and at the
    step once more in the name of its wrapper, for torch keeps account by object. Steps that are proportional to the gradient are too small
    by the scale, and Adam's eps is too large by it. It is removed once.
+7. Under ``--amp`` fairseq loads a checkpoint's state into torch's optimiser past fairseq's own, so that nothing checks or converts it.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def apply() -> None:
 
     torch.serialization.add_safe_globals([*SAFE_GLOBALS, _TensorPlaceholder])
     harden_checkpoints()
-    unscale_once()
+    mend_amp()
     atexit.unregister(end_loading_threads)
     atexit.register(end_loading_threads)
 
@@ -190,11 +191,17 @@ def harden_checkpoints() -> None:
     checkpoint_utils.load_checkpoint, checkpoint_utils.save_checkpoint = load_checkpoint, save_checkpoint
 
 
-def unscale_once() -> None:
-    """Remove the loss scale of ``--amp`` from the gradients in the name of the object that takes the step."""
+def mend_amp() -> None:
+    """Remove the loss scale of ``--amp`` in the name of the object that takes the step, and let that object load its state."""
     from fairseq.optim.amp_optimizer import AMPOptimizer
 
     AMPOptimizer.clip_grad_norm = _clip_scaled
+    AMPOptimizer.load_state_dict = _load_scaled
+
+
+def _load_scaled(self: Any, state_dict: dict[str, Any], optimizer_overrides: dict[str, Any] | None = None) -> None:
+    """Stands in for ``AMPOptimizer.load_state_dict``."""
+    self.fp32_optimizer.load_state_dict(state_dict, optimizer_overrides)
 
 
 def _clip_scaled(self: Any, max_norm: float, aggregate_norm_fn: Any = None) -> torch.Tensor:

@@ -48,9 +48,9 @@ class Occurrences:
         while self._updates[0][0] <= update - self.memory:
             self.counts -= torch.bincount(self._updates.popleft()[1], minlength=self.rows)
 
-    def discard(self) -> None:
-        """Forget the targets of the newest update: its step was not taken, and it will be tried again."""
-        if self._updates:
+    def discard(self, update: int) -> None:
+        """Forget the targets of an update whose step was not taken; it will be tried again."""
+        if self._updates and self._updates[-1][0] == update:
             self.counts -= torch.bincount(self._updates.pop()[1], minlength=self.rows)
 
     def number(self, update: int) -> int:
@@ -73,7 +73,7 @@ class Occurrences:
         Raises:
             UserError: it counts over another number of updates: of a longer memory, the older ones are not known.
         """
-        if (memory := int(state["memory"])) != self.memory:
+        if (memory := int(state.get("memory", self.memory))) != self.memory:
             raise UserError(
                 f"--gating-memory: the checkpoint counts tokens over {memory} updates, this run over {self.memory}; give --gating-memory {memory}"
             )

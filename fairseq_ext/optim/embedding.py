@@ -90,7 +90,8 @@ class EmbeddingRule(FairseqOptimizer):
         settings = self.optimizer_config
         scale = float(cfg.embedding_lr_scale)
         names = [str(getattr(p, MARK)) for p in tables]
-        own = {"tables": names, "lr_scale": scale, "lr": scale * settings["lr"], "momentum": 0.0, "centering": False, **options}  # fmt: skip
+        self._own = {"tables": names, **options}
+        own = {"lr_scale": scale, "lr": scale * settings["lr"], "momentum": 0.0, "centering": False, **self._own}
         groups = [{"params": others}] if others else []
         self._optimizer = EmbeddingAdamW(
             [*groups, {"params": tables, **own}],
@@ -157,7 +158,8 @@ class EmbeddingRule(FairseqOptimizer):
         """Load a state of the same optimiser.
 
         Raises:
-            UserError: it was written with other tables or other options, but those of ``optimizer_overrides``.
+            UserError: it was written with other tables or other options, but those of ``optimizer_overrides``, which are for what Adam
+                trains and for what the rule takes from Adam.
         """
         kept = [key for key in SHARED if key not in (optimizer_overrides or {})]
         theirs, ours = (
@@ -173,6 +175,7 @@ class EmbeddingRule(FairseqOptimizer):
                     "begin its state anew with --reset-optimizer"
                 )
         super().load_state_dict(state_dict, optimizer_overrides)
+        self.param_groups[-1].update(self._own)  # the tables' group, whose rule no override changes
 
     @staticmethod
     def _options(group: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -430,12 +430,9 @@ class Stream:
             raise ValueError("more records are buffered than a chunk holds")
         self.store.require_claim()
         self._resize(length)
-        futures = {}
-        for name, array in self.arrays.items():
-            values = self._chunk_of(name, start, first)
-            self.store.written += values.nbytes
-            futures[name] = array[start:length].write(values, **UNCOPIED)
-        all_done(futures)
+        chunks = {name: self._chunk_of(name, start, first) for name in self.arrays}  # which may read
+        self.store.written += sum(values.nbytes for values in chunks.values())
+        all_done({name: self.arrays[name][start:length].write(values, **UNCOPIED) for name, values in chunks.items()})
         failpoints.reach("snapshot-values" if self.buffered == 1 else "stream-values")
         updates = self.updates + [update for update, _ in self._pending]
         self._write_coordinate(updates, first)

@@ -64,7 +64,7 @@ class Recorded(Sampled):
     def keep_in_checkpoints(self, name: str, holder: Any) -> None:
         """Keep what ``holder.state()`` gives in checkpoints, and give it back by ``holder.resume_from``.
 
-        ``holder.discard()`` is called when an overflow under ``--amp`` has thrown away what was received since the last step.
+        ``holder.discard(update)`` is called when an overflow has thrown away what was received for the step to ``update``.
         """
         self._kept[name] = holder
 
@@ -107,9 +107,9 @@ class Recorded(Sampled):
         self.update_num = update_num
         if self.recorder.on and not self.recorder.attached:
             self.recorder.attach(model, update_num, optimizer)
+        if not ignore_grad and masters.begins_update(optimizer):  # what an overflow under --fp16 left
+            self._discard(update_num + 1)
         if self.exposure is not None and not ignore_grad:
-            if masters.begins_update(optimizer):  # what an overflow under --fp16 left
-                self.exposure.discard()
             self.exposure.receive(sample)
         self.recorder.before_batch(update_num + 1, sample)
         criterion = precision.Autocast(criterion, self._autocast)
@@ -132,16 +132,20 @@ class Recorded(Sampled):
         super().optimizer_step(optimizer, model, update_num)  # type: ignore[misc]
         after = precision.loss_scale(optimizer)
         if scale is not None and after is not None and after < scale:
-            if self.exposure is not None:  # under --amp a smaller scale means an overflow: no step was taken
-                self.exposure.discard()
+            self._discard(update_num + 1)  # under --amp a smaller scale means an overflow: no step was taken
             self.recorder.discard()
-            for holder in self._kept.values():
-                holder.discard()
             return
         if self.exposure is not None:
             self.exposure.commit()
         if self.recorder.attached:
             self.recorder.after_step(update_num + 1)
+
+    def _discard(self, update: int) -> None:
+        """Uncount what was received for a step that was not taken."""
+        if self.exposure is not None:
+            self.exposure.discard()
+        for holder in self._kept.values():
+            holder.discard(update)
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps for recording and sampling; writes every record down first."""

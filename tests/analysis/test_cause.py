@@ -440,11 +440,18 @@ def test_a_copy_is_no_further_seed_and_a_seed_of_other_options_no_seed(tmp_path,
     make_arm(tmp_path, ADAM)
     for seed in (1, 2):
         configure(make_arm(tmp_path, COUPLED, seed).folder, optimization={"lr": [seed]})
-    shutil.copytree(tmp_path / "E5" / "coupled" / "seed1", tmp_path / "E5" / "copy" / "seed1")
+    for name in ("copy/seed1", "coupled/seed3"):  # beside it, and as another seed
+        shutil.copytree(tmp_path / "E5" / "coupled" / "seed1", tmp_path / "E5" / name)
+    for seed, factor in ((1, 200.0), (2, 600.0)):
+        configure(make_arm(tmp_path, SGD, seed).folder, optimizer={"embedding_lr_scale": factor})
     result, missing = analyse(tmp_path)
     assert [entry.seed for entry in result.arm("coupled").runs] == [1]
+    assert [entry.seed for entry in result.arm("sgd").runs] == [1]
     listed = " ".join(entry.what for entry in missing)
-    assert "its arm has a run of seed 1 already; a copy is no further seed" in listed
+    assert listed.count("its arm has a run of seed 1 already (E5/coupled/seed1); a copy is no further seed") == 2
+    assert (
+        "E5/sgd/seed2: it differs from another seed of its arm in embedding_lr_scale seed 1 200, seed 2 600" in listed
+    )
     assert "E5/coupled/seed2: it differs from another seed of its arm in lr seed 1 1, seed 2 2" in listed
 
 

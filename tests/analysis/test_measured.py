@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cause_runs
@@ -14,6 +18,8 @@ import report
 from cli import run
 from measured import MeasuringError, Settings, measure_all
 from runs import find_runs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Deadly(dict):
@@ -67,6 +73,34 @@ def test_a_process_that_is_killed_gives_one_line_and_leaves_nothing(runs, tmp_pa
         run(lambda: report.main(["--runs", str(runs), "--out", str(out), "--jobs", "2"]))
     assert str(ended.value.code).startswith("error: a process that measured an experiment was ended")
     assert contents(out) == {}
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """The ids of the processes that measure, once both are there."""
+    while process.poll() is None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        found = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        if len(found) == 2:
+            return found
+        os.sched_yield()
+    pytest.fail(process.communicate()[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_measures_on_when_the_report_was_ended(runs, tmp_path, number):
+    words = [sys.executable, ROOT / "analysis" / "report.py", "--runs", runs, "--out", tmp_path / "out", "--jobs", "2"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+    ends = [os.pidfd_open(worker) for worker in workers_of(process)]
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[0]
+    for end in ends:
+        assert select.select([end], [], [], 60)[0], "a worker lives on"
+        os.close(end)
+    if number == signal.SIGINT:
+        assert "interrupted" in said.splitlines()  # a process that had not begun may add a traceback of Python's
+        assert process.returncode == 1
+        assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_jobs_are_no_more_than_cores_and_memory_allow(monkeypatch):

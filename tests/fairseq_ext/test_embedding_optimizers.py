@@ -210,10 +210,38 @@ def test_a_state_of_other_tables_or_options_is_refused(change: dict[str, Any], w
     with pytest.raises(UserError, match=words):
         other.load_state_dict(optimizer.state_dict())
     assert not other.optimizer.state
-    overridden = {key: value for key, value in (("weight_decay", 0.3),) if key in change}
-    if overridden:  # --optimizer-overrides is fairseq's way to ask for it
-        other.load_state_dict(optimizer.state_dict(), overridden)
-        assert {group["weight_decay"] for group in other.param_groups} == {0.3}
+    common = SimpleNamespace(fp16_init_scale=1, min_loss_scale=1e-4)
+    under_amp = AMPOptimizer(SimpleNamespace(optimizer=None, common=common), second, other)
+    with pytest.raises(UserError, match=words):  # where fairseq goes past its optimiser
+        under_amp.load_state_dict(optimizer.state_dict(), None)
+
+
+def test_overrides_change_what_adam_trains_and_no_rule() -> None:
+    """``--optimizer-overrides`` is fairseq's way to go on with another number. A checkpoint from before tables were named gets their names."""
+    first, second = two_tables(), two_tables()
+    optimizer = embedding.EmbeddingSGD(options(embedding_tables="table"), first)
+    for parameter in first:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state = optimizer.state_dict()
+    del state["param_groups"][-1]["tables"]
+    other = embedding.EmbeddingSGD(options(embedding_tables="table", weight_decay=0.3), second)
+    other.load_state_dict(state, {"weight_decay": 0.3})
+    assert [group["weight_decay"] for group in other.param_groups] == [0.3, 0.0]
+    assert other.param_groups[-1]["tables"] == ["table"]
+    assert torch.equal(other.optimizer.state[second[0]]["momentum_buffer"], torch.ones(ROWS, DIM))
+
+
+def test_another_rules_state_is_refused_under_amp() -> None:
+    """fairseq itself compares the names of the optimisers' classes, which under ``--amp`` are one."""
+    common = SimpleNamespace(fp16_init_scale=1, min_loss_scale=1e-4)
+    ours, theirs = parameters(torch.float32), parameters(torch.float32)
+    coupled, sgd = (
+        AMPOptimizer(SimpleNamespace(optimizer=None, common=common), given, RULES[rule](options(), given))
+        for rule, given in (("coupled_adam", theirs), ("embedding_sgd", ours))
+    )
+    with pytest.raises(UserError, match=r"rule coupled_adam.*this run's with rule sgd"):
+        sgd.load_state_dict(coupled.state_dict(), None)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from fairseq_ext import precision
+from fairseq_ext.criterions.gating import Occurrences
 from fairseq_ext.errors import UserError
 from fairseq_ext.recording import masters
 from fairseq_ext.recording.exposure import Exposure, masked_lm_counters
@@ -201,21 +202,27 @@ class Task(Recorded, Stock):
 def test_batches_that_an_overflow_threw_away_are_not_counted() -> None:
     """fairseq raises before the task's step, so the task learns of it from the next batch; an update has two batches here."""
     task, (model, optimizer) = Task(), built("fp16", False)
+    counts = Occurrences(9, 5)
+    task.keep_in_checkpoints("gating", counts)
 
     def update(example: int) -> None:
         optimizer.zero_grad()
         for _ in range(2):
             sample = {"id": torch.tensor([example]), "tokens": torch.tensor([example, example])}
-            task.train_step(sample, model, lambda *_: None, optimizer, 0)
+            task.train_step(sample, model, lambda *_: None, optimizer, taken)
+            counts.receive(taken + 1, sample["tokens"])  # as the criterion does within the step
 
+    taken = 0
     update(1)  # ends in an overflow: no step
     update(2)
     task.optimizer_step(optimizer, model, 0)
+    taken = 1
     update(3)
     update(4)
     task.optimizer_step(optimizer, model, 1)
     assert task.exposure.counts["drawn"].tolist() == [0, 0, 2, 0, 2]
     assert task.exposure.counts["visible"].tolist() == [0, 0, 4, 0, 4, 0, 0, 0, 0]
+    assert counts.counts.tolist() == [0, 0, 4, 0, 4, 0, 0, 0, 0]
 
 
 class Scaled(AMPOptimizer):
@@ -235,7 +242,7 @@ def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
     discarded: list[int] = []
     more = {"after_step": recorded.append, "discard": lambda: discarded.append(len(recorded))}
     task.recorder = recorder(on=True, attached=True, **more)
-    kept = SimpleNamespace(discard=lambda: thrown_away.append(len(recorded)))
+    kept = SimpleNamespace(discard=lambda update: thrown_away.append(update))
     thrown_away: list[int] = []
     task.keep_in_checkpoints("gating", kept)
     for number, example in enumerate((1, 2, 3)):
@@ -247,7 +254,7 @@ def test_an_overflow_under_amp_is_neither_recorded_nor_counted() -> None:
         optimizer.clip_grad_norm(0.0)
         task.optimizer_step(optimizer, model, len(recorded))
     assert recorded == [1, 2]
-    assert thrown_away == [1]
+    assert thrown_away == [2]
     assert discarded == [1]  # what the batches of the step that was not taken left for its causes
     assert task.exposure.counts["drawn"].tolist() == [0, 1, 0, 1, 0]
 

@@ -141,7 +141,8 @@ def test_occurrences_are_those_of_the_last_updates_and_survive_a_checkpoint() ->
         for part in parts[::-1] if update % 3 == 0 else ():  # a step that an overflow threw away
             whole.receive(update, part)
         if update % 3 == 0:
-            whole.discard()
+            whole.discard(update - 1)  # not of this one
+            whole.discard(update)
         for part in parts:
             whole.receive(update, part)
         recent = torch.cat([p for u, parts in batches.items() if update - 4 < u <= update for p in parts])
@@ -153,6 +154,10 @@ def test_occurrences_are_those_of_the_last_updates_and_survive_a_checkpoint() ->
         whole = resumed
     with pytest.raises(UserError, match="counts tokens over 4 updates, this run over 9; give --gating-memory 4"):
         Occurrences(20, 9).resume_from(whole.state())
+    older = {key: value for key, value in whole.state().items() if key != "memory"}
+    resumed = Occurrences(20, 4)
+    resumed.resume_from(older)
+    assert torch.equal(resumed.counts, whole.counts)
 
 
 # -- real trainings ------------------------------------------------------------------------------------------------------------
