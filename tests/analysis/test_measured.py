@@ -90,7 +90,14 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_measures_on_when_the_report_was_ended(runs, tmp_path, number):
     words = [sys.executable, ROOT / "analysis" / "report.py", "--runs", runs, "--out", tmp_path / "out", "--jobs", "2"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
+    )
     ends = [os.pidfd_open(worker) for worker in workers_of(process)]
     process.send_signal(number)
     said = process.communicate(timeout=60)[0]

@@ -28,12 +28,18 @@ from fairseq import options  # noqa: E402
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf  # noqa: E402
 # isort: on
 
+
+def run_module(name: str) -> None:
+    """As ``python -m`` does."""
+    runpy.run_module(name, run_name="__main__")
+
+
 PROGRAMS = {
     "preprocess": fairseq_cli.preprocess.cli_main,
     "train": fairseq_cli.train.cli_main,
     "validate": fairseq_cli.validate.cli_main,
-    "recording": lambda: runpy.run_module("fairseq_ext.recording", run_name="__main__"),
-    "replay": lambda: runpy.run_module("fairseq_ext.replay", run_name="__main__"),
+    "recording": lambda: run_module("fairseq_ext.recording"),
+    "replay": lambda: run_module("fairseq_ext.replay"),
 }
 
 
