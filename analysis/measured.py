@@ -26,7 +26,8 @@ from runs import Missing, Run
 from section_outcome import Outcome
 from sections import section_of
 
-PROCESS_BYTES = 5_000_000_000  # that a process of its own may need at 50,265 rows of 512, its kept snapshots included
+# An allowance for each process, not a measured need: the snapshots that it may keep, and twice as much for what is computed of them.
+PROCESS_BYTES = 3 * CACHE_BYTES
 
 
 class MeasuringError(Exception):
@@ -72,7 +73,7 @@ def measure_all(
             done(name)
         return list(parts.values())
     context = get_context("spawn")  # not forked: threads of numpy's libraries are running already
-    end, other_end = context.Pipe(duplex=False)
+    end, ours = context.Pipe(duplex=False)
     with ProcessPoolExecutor(jobs, context, _end_with_parent, (end,)) as pool:
         try:
             waiting = {pool.submit(one, jobs, name): name for name in experiments}
@@ -86,7 +87,7 @@ def measure_all(
                 "a process that measured an experiment was ended, perhaps for want of memory; use --jobs 1"
             ) from None
         except BaseException:
-            other_end.close()  # ends the processes, which would measure on
+            ours.close()  # ends the processes, which would measure on
             pool.shutdown(cancel_futures=True)
             raise
 
